@@ -1,0 +1,118 @@
+"""The tuples that samplers, studies and kernels exchange. Plain arrays, no behaviour.
+
+Letters: n rows, d dims, m outcomes, k numbers. All floats are float64, C-contiguous, borrowed for one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from jaxhp.space import Space
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Params: TypeAlias = dict[str, Any]
+Record: TypeAlias = dict[str, Any]
+Direction: TypeAlias = Literal["minimize", "maximize"]
+
+
+class Kind(IntEnum):
+    """How a coordinate is encoded (docs/architecture.md, "The encoded space")."""
+
+    FLOAT = 0
+    FLOAT_LOG = 1
+    GRID = 2
+    GRID_LOG = 3
+    ORDINAL = 4
+    CATEGORICAL = 5
+
+
+class Status(IntEnum):
+    """What is known of a row."""
+
+    PENDING = 0  # asked, no result yet
+    COMPLETE = 1  # every outcome is finite
+    FAILED = 2  # raised, timed out, or told a NaN or an infinity
+    STOPPED = 3  # ended early by a scheduler; y is the last report
+    REPORTED = 4  # an intermediate value of a running trial, at `fidelity`
+
+
+class Dims(NamedTuple):
+    """The encoded space as arrays."""
+
+    kind: npt.NDArray[np.int8]  # (d,) Kind
+    low: Floats  # (d,) user bounds; 0 for choices
+    high: Floats  # (d,)
+    levels: Ints  # (d,) number of levels; 0 for continuous
+    parent: npt.NDArray[np.int32]  # (d,) index of the parent dim, -1 none
+    allowed: Bools  # (d, max levels of a parent, at least 1)
+
+
+class Outcome(NamedTuple):
+    """One metric of a study. A constraint has a threshold and is satisfied when `sign * y <= sign * threshold`."""
+
+    name: str
+    direction: Direction = "minimize"
+    threshold: float | None = None  # None: an objective
+
+
+class Problem(NamedTuple):
+    """What a sampler is told once."""
+
+    space: Space
+    dims: Dims
+    outcomes: tuple[Outcome, ...]
+    stochastic: bool = False
+
+
+class Trials(NamedTuple):
+    """One row per observation, keyed (number, fidelity, replicate)."""
+
+    number: Ints  # (n,) negative for foreign rows of a warm start
+    u: Floats  # (n, d) canonical; NaN where inactive
+    y: Floats  # (n, m) minimised; NaN where pending, failed or missing
+    noise: Floats  # (n, m) standard deviation of y where told, else NaN
+    status: npt.NDArray[np.int8]  # (n,) Status
+    fidelity: Floats  # (n,) step of a report; NaN where there is none
+    replicate: npt.NDArray[np.int32]  # (n,)
+    cost: Floats  # (n,) seconds, NaN where unknown
+    gradient: Floats  # (n, d) dy/du, NaN where unknown
+
+
+class Sampler(NamedTuple):
+    """A search method: a pure fold over trials, in the manner of an optax transformation.
+
+    `init(problem, seed) -> state`; `tell(state, trials) -> state`; `ask(state, numbers) -> u (k, d)`.
+    State is linear: whoever keeps two states copies.
+    """
+
+    init: Callable[[Problem, int], Any]
+    tell: Callable[[Any, Trials], Any]
+    ask: Callable[[Any, Ints], Floats]
+    name: str = "custom"
+
+
+class Decision(NamedTuple):
+    """What each slot does next: (k,) arrays. `number` -1 stops or idles the slot; `parent` is the trial whose weights continue, -1 fresh."""
+
+    number: Ints
+    parent: Ints
+    u: Floats  # (k, d)
+    t: npt.NDArray[np.int32]
+    until: npt.NDArray[np.int32]
+
+
+class Scheduler(NamedTuple):
+    """A stopping or budget-sharing method: `init(problem, seed)`, `tell(state, rows)`, `decide(state, slots) -> Decision`."""
+
+    init: Callable[[Problem, int], Any]
+    tell: Callable[[Any, Trials], Any]
+    decide: Callable[[Any, Ints], Decision]
+    name: str = "custom"

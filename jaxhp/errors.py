@@ -1,0 +1,39 @@
+"""Every error jaxhp raises on purpose. All derive from `JaxhpError`; each message names the argument, the value and the remedy."""
+
+from __future__ import annotations
+
+
+class JaxhpError(Exception):
+    """Base of all errors raised by jaxhp."""
+
+
+class SpaceError(JaxhpError, ValueError):
+    """A search space, or a value for one, is not valid."""
+
+
+class StudyError(JaxhpError, ValueError):
+    """A study was asked for something it cannot do."""
+
+
+class SpaceExhausted(JaxhpError):
+    """Every configuration of a finite space has been suggested."""
+
+
+class SamplerError(JaxhpError):
+    """A sampler broke its contract: wrong shape, out of bounds, not finite, infeasible."""
+
+
+class StorageError(JaxhpError):
+    """A log cannot be read or written."""
+
+
+class LogConflict(StorageError):
+    """A compare-and-append found that another writer was first."""
+
+
+class ObjectiveError(JaxhpError):
+    """Too many trials in a row failed; the message summarises them."""
+
+
+class MissingExtra(JaxhpError, ImportError):
+    """An optional dependency is not installed; the message names the extra."""
