@@ -116,3 +116,21 @@ class Scheduler(NamedTuple):
     tell: Callable[[Any, Trials], Any]
     decide: Callable[[Any, Ints], Decision]
     name: str = "custom"
+
+
+class Posterior(NamedTuple):
+    """A Gaussian process given n rows of one outcome, shared by Numba and C++ without a copy; columns and rows from n on are spare.
+
+    K + diag(noise) = L L^T over the n rows, with the kernel s2 (1 + sqrt5 r + 5/3 r^2) exp(-sqrt5 r),
+    r^2 = sum_j ((x_j - x'_j) / l_j)^2 over kind 0 + sum_j [x_j != x'_j] / l_j^2 over kind 1.
+    """
+
+    X: Floats  # (d, cap) dims-major; an inactive coordinate is 0.5
+    Linv: Floats  # (cap, cap) row i: the first i + 1 entries of row i of L^-1, zeros above the diagonal
+    alpha: Floats  # (cap,) Linv^T Linv (y - mean)
+    noise: Floats  # (cap,) variance added to row i's diagonal: v + the row's own noise^2
+    row_kind: npt.NDArray[np.int8]  # (cap,) -1 a value; j >= 0 the derivative along dim j
+    theta: Floats  # (d + 2,) l_1..l_d, s2, v in natural units
+    mean: float
+    kind: npt.NDArray[np.int8]  # (d,) 0 Matern-5/2 coordinate, 1 Hamming (categorical)
+    n: int
