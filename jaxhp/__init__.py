@@ -1,0 +1,64 @@
+"""jaxhp: hyperparameter tuning with a compiled core.
+
+A `Space` says what may vary, a `Study` searches it with a sampler. Names load when they are first used (PEP 562), so
+`import jaxhp` costs a few milliseconds and loads none of numba, jax, scipy or sqlalchemy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "Space": "space",
+    "Float": "space",
+    "Int": "space",
+    "Ordinal": "space",
+    "Categorical": "space",
+    "Study": "study",
+    "Trial": "trial",
+    "Status": "_types",
+    "Trials": "_types",
+    "Sampler": "_types",
+    "Scheduler": "_types",
+    "Problem": "_types",
+    "random_search": "samplers",
+    "sobol": "samplers",
+    "grid_search": "samplers",
+    "coarse_to_fine": "samplers",
+    "auto": "samplers",
+    "sequence": "samplers",
+    "mixture": "samplers",
+    "freeze": "samplers",
+    "warm_start": "samplers",
+    "pareto_front": "pareto",
+    "JaxhpError": "errors",
+    "SpaceError": "errors",
+    "StudyError": "errors",
+    "SpaceExhausted": "errors",
+    "SamplerError": "errors",
+    "StorageError": "errors",
+    "LogConflict": "errors",
+    "ObjectiveError": "errors",
+    "MissingExtra": "errors",
+}
+_MODULES = ("errors", "report", "samplers", "space", "storage", "study", "testing")
+
+__all__ = [*_MODULE_OF, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"jaxhp.{_MODULE_OF[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"jaxhp.{name}")
+    else:
+        raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
+    globals()[name] = value  # the next look-up is a plain one
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

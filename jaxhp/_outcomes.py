@@ -1,0 +1,85 @@
+"""Outcomes: the metrics that a study is about, how users write them, and how told values are checked against them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxhp._types import Direction, Outcome
+from jaxhp.errors import StudyError
+
+
+def described(
+    direction: Direction, metric: str, directions: Mapping[str, Direction] | None, constraints: Mapping[str, str] | None
+) -> list[list[Any]]:
+    """The arguments of `Study` as [name, direction, threshold] lists, as the log's header records them: objectives first, then constraints."""
+    if directions is not None and not directions:
+        raise StudyError("directions: at least one metric is needed, such as {'loss': 'minimize'}")
+    outcomes: list[list[Any]] = []
+    for name, way in (directions if directions is not None else {metric: direction}).items():
+        if not isinstance(name, str) or not name:
+            raise StudyError(f"metric: expected a non-empty string, got {name!r}")
+        if way not in ("minimize", "maximize"):
+            raise StudyError(f"direction of {name!r}: expected 'minimize' or 'maximize', got {way!r}")
+        outcomes.append([name, way, None])
+    for name, bound in (constraints or {}).items():
+        match = re.fullmatch(r"\s*(<=|>=)\s*(\S+)\s*", bound) if isinstance(bound, str) else None
+        threshold = _finite(match[2]) if match else None
+        if match is None or threshold is None:
+            raise StudyError(f"constraints[{name!r}]: expected '<= number' or '>= number', got {bound!r}")
+        if any(name == o[0] for o in outcomes):
+            raise StudyError(f"constraints[{name!r}]: this metric is already an outcome; constrain another one")
+        outcomes.append([name, "minimize" if match[1] == "<=" else "maximize", threshold])
+    return outcomes
+
+
+def satisfied(outcomes: Sequence[Outcome], values: Mapping[str, float]) -> bool:
+    """Whether told values meet every constraint."""
+    return all(
+        o.threshold is None or (values[o.name] <= o.threshold if o.direction == "minimize" else values[o.name] >= o.threshold) for o in outcomes
+    )
+
+
+def metrics(outcomes: Sequence[Outcome], value: Any, what: str) -> dict[str, float]:
+    """A told value as {metric: float} with every outcome present; non-finite numbers pass.
+
+    Raises:
+        StudyError: naming `what`, the metric and the value.
+    """
+    if isinstance(value, Mapping):
+        missing = [o.name for o in outcomes if o.name not in value]
+        if missing:
+            told = ", ".join(map(repr, value)) or "none"
+            raise StudyError(f"{what}: metric {missing[0]!r} is missing; got {told}. Tell it, or name another one in the study (metric=)")
+        return {_name(key, what): _scalar(v, f"{what}: metric {key!r}") for key, v in value.items()}
+    if len(outcomes) > 1:
+        names = ", ".join(o.name for o in outcomes)
+        raise StudyError(f"{what}: expected a dict with the metrics {names}, got {value!r}")
+    return {outcomes[0].name: _scalar(value, what)}
+
+
+def _name(key: Any, what: str) -> str:
+    if not isinstance(key, str):
+        raise StudyError(f"{what}: a metric's name is a string, got {key!r}")
+    return key
+
+
+def _scalar(value: Any, what: str) -> float:
+    """A Python, NumPy or JAX number as a float."""
+    if isinstance(value, (float, int)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, (bool, np.bool_)) or np.ndim(value) != 0 or not hasattr(value, "__float__"):
+        raise StudyError(f"{what}: expected a number, got {value!r} ({type(value).__name__})")
+    return float(value)
+
+
+def _finite(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,94 @@
+"""A growing `Trials` table: what has been told to the sampler, in order. Views are handed out, rows are never changed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxhp._types import Floats, Trials
+
+_NAN = float("nan")
+
+
+class Rows:
+    """Amortised appends; `view(a, b)` borrows rows a..b without a copy."""
+
+    __slots__ = ("_table", "n")
+
+    def __init__(self, d: int, m: int, capacity: int = 64) -> None:
+        self.n = 0
+        self._table = _empty(capacity, d, m)
+
+    def append(
+        self,
+        number: int,
+        u: Floats,  # (d,)
+        status: int,
+        y: float | list[float] = _NAN,  # m values, or one for all
+        noise: float | list[float] = _NAN,
+        fidelity: float = _NAN,
+        cost: float = _NAN,
+        replicate: int = 0,
+    ) -> int:
+        """Adds a row and returns its index."""
+        i = self.n
+        if i == len(self._table.number):
+            self._grow()
+        t = self._table
+        t.number[i] = number
+        t.u[i] = u
+        t.y[i] = y
+        t.noise[i] = noise
+        t.status[i] = status
+        t.fidelity[i] = fidelity
+        t.replicate[i] = replicate
+        t.cost[i] = cost
+        self.n = i + 1
+        return i
+
+    def view(self, start: int, stop: int) -> Trials:
+        """Rows start..stop, borrowed."""
+        t = self._table
+        return Trials(
+            t.number[start:stop],
+            t.u[start:stop],
+            t.y[start:stop],
+            t.noise[start:stop],
+            t.status[start:stop],
+            t.fidelity[start:stop],
+            t.replicate[start:stop],
+            t.cost[start:stop],
+            t.gradient[start:stop],
+        )
+
+    def take(self, index: list[int]) -> Trials:
+        """Copies of the rows named."""
+        return Trials(*(column[index] for column in self._table))
+
+    def replace_u(self, u: Floats) -> None:
+        """All rows move to another encoding of the space, (n, d')."""
+        columns = self._table._asdict()
+        columns["u"], columns["gradient"] = u.copy(), np.full(u.shape, _NAN)
+        n = self.n
+        self._table = Trials(**{k: v if k in ("u", "gradient") else v[:n].copy() for k, v in columns.items()})
+
+    def _grow(self) -> None:
+        old = self._table
+        n, d = old.u.shape
+        new = _empty(max(2 * n, 64), d, old.y.shape[1])
+        for source, target in zip(old, new, strict=True):
+            target[:n] = source
+        self._table = new
+
+
+def _empty(n: int, d: int, m: int) -> Trials:
+    return Trials(
+        number=np.zeros(n, np.int64),
+        u=np.full((n, d), _NAN),
+        y=np.full((n, m), _NAN),
+        noise=np.full((n, m), _NAN),
+        status=np.zeros(n, np.int8),
+        fidelity=np.full(n, _NAN),
+        replicate=np.zeros(n, np.int32),
+        cost=np.full(n, _NAN),
+        gradient=np.full((n, d), _NAN),
+    )

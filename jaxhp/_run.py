@@ -1,0 +1,190 @@
+"""The loop of `Study.optimize`: ask, run the objective, tell, in this thread or in several.
+
+One thread (the caller's) talks to the study and decides; worker threads only run objectives. An interrupt releases
+every running trial, so that the next run takes up the same numbers and configurations.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from jaxhp import _owner
+from jaxhp.errors import ObjectiveError, SpaceExhausted, StudyError
+from jaxhp.trial import Trial
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
+
+Objective: TypeAlias = Callable[[Trial], float | Mapping[str, float]]
+Callback: TypeAlias = Callable[["Study", Trial], None]
+
+_POLL = 0.2  # seconds between looks at what other processes did
+
+
+class _Result(NamedTuple):
+    trial: Trial
+    value: float | Mapping[str, float] | None
+    error: BaseException | None
+
+
+def run(
+    study: Study,
+    objective: Objective,
+    trials: int | None,
+    more: int | None,
+    timeout: float | None,
+    workers: int,
+    callbacks: tuple[Callback, ...],
+    trial_timeout: float | None,
+    raise_errors: bool,
+    max_failed: float,
+) -> None:
+    """See `Study.optimize`."""
+    _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed)
+    study._session.reclaim()
+    target = study._fold.told + more if more is not None else trials
+    deadline = None if timeout is None else time.monotonic() + timeout
+    inline = workers == 1 and trial_timeout is None
+    results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+    running: dict[int, tuple[Trial, float]] = {}  # number -> trial, start
+    tally = _Tally(max_failed)
+    open_ended = True  # until the space is exhausted
+
+    def settle(result: _Result) -> None:
+        running.pop(result.trial.number, None)
+        trial, error = result.trial, result.error
+        if error is None:
+            try:
+                study.tell(trial, result.value)
+            except StudyError as e:
+                if trial.number in study._fold.final_row:
+                    raise
+                error = e
+        if error is not None:
+            study.tell(trial, error="".join(traceback.format_exception(error)))
+        for callback in callbacks:
+            callback(study, trial)
+        if error is not None and raise_errors:
+            raise error
+        tally.add(trial, error)
+
+    with _released_on_interrupt(study, running):
+        while True:
+            may_start = open_ended and (deadline is None or time.monotonic() < deadline)
+            while may_start and len(running) < workers and _room(study, target) and study._session.waits_for() is None:
+                try:
+                    trial = study.ask()
+                except SpaceExhausted:
+                    open_ended = may_start = False
+                    break
+                running[trial.number] = (trial, time.monotonic())
+                if inline:
+                    settle(_evaluate(objective, trial))
+                else:
+                    threading.Thread(target=lambda t=trial: results.put(_evaluate(objective, t)), daemon=True, name=f"trial-{trial.number}").start()
+                may_start = deadline is None or time.monotonic() < deadline
+            if not running:
+                if may_start and _room(study, target):  # with a lag: another process holds the result that is due
+                    time.sleep(_POLL)
+                    study._session.reclaim()
+                    continue
+                return
+            try:
+                result = results.get(timeout=_POLL)
+            except queue.Empty:
+                result = None
+            if result is not None and result.trial.number in running:  # else it came after its timeout
+                settle(result)
+            for trial, started in list(running.values()):
+                if trial_timeout is not None and time.monotonic() - started > trial_timeout:
+                    settle(_Result(trial, None, TimeoutError(f"trial {trial.number} ran longer than trial_timeout={trial_timeout:g} s")))
+
+
+def _evaluate(objective: Objective, trial: Trial) -> _Result:
+    try:
+        return _Result(trial, objective(trial), None)
+    except Exception as e:  # a failed objective is data
+        return _Result(trial, None, e)
+
+
+def _room(study: Study, target: int | None) -> bool:
+    """Whether another trial may start: a released one, or a new number below the target."""
+    if target is None:
+        return True
+    fold = study._fold
+    study._session.sync()
+    return bool(fold.released) or fold.asked < target
+
+
+class _Tally:
+    """Stops a run in which the objective mostly raises."""
+
+    def __init__(self, max_failed: float) -> None:
+        self.max_failed = max_failed
+        self.done = 0
+        self.errors: list[tuple[int, BaseException]] = []
+
+    def add(self, trial: Trial, error: BaseException | None) -> None:
+        self.done += 1
+        if error is None:
+            return
+        self.errors.append((trial.number, error))
+        if self.done > 5 and len(self.errors) > self.max_failed * self.done:
+            kinds = Counter(f"{type(e).__name__}: {e}" for _, e in self.errors)
+            lines = [f"  {count} x {text.splitlines()[0][:200]}" for text, count in kinds.most_common(3)]
+            number, last = self.errors[-1]
+            raise ObjectiveError(
+                f"{len(self.errors)} of {self.done} trials raised or timed out:\n"
+                + "\n".join(lines)
+                + f"\nEvery trial is recorded (the traceback of trial {number} in its .error). Mend the objective and run again, or pass max_failed=1.0 to go on regardless."
+            ) from last
+
+
+@contextmanager
+def _released_on_interrupt(study: Study, running: dict[int, tuple[Trial, float]]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as e:
+        reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
+        for number in running:
+            if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == _owner.owner():
+                study.release(number, reason)
+        raise
+
+
+def _check(
+    objective: Objective,
+    trials: int | None,
+    more: int | None,
+    timeout: float | None,
+    workers: int,
+    callbacks: tuple[Callback, ...],
+    trial_timeout: float | None,
+    max_failed: float,
+) -> None:
+    if not callable(objective):
+        raise StudyError(f"objective: expected a function of a trial, got {objective!r}")
+    if trials is not None and more is not None:
+        raise StudyError(f"trials={trials!r} and more={more!r}: pass the total or the addition, not both")
+    for name, value in (("trials", trials), ("more", more)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise StudyError(f"{name}: expected a number of trials, got {value!r}")
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise StudyError(f"workers: expected a positive number of threads, got {workers!r}")
+    for name, seconds in (("timeout", timeout), ("trial_timeout", trial_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise StudyError(f"{name}: expected a positive number of seconds or None, got {seconds!r}")
+    if not 0 < max_failed <= 1:
+        raise StudyError(f"max_failed: expected a share in (0, 1], got {max_failed!r}")
+    for callback in callbacks:
+        if not callable(callback):
+            raise StudyError(f"callbacks: expected functions of (study, trial), got {callback!r}")
+
+

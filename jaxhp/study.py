@@ -1,0 +1,485 @@
+"""The study: ask, tell, and everything that follows from the log of both.
+
+A study holds no truth of its own. Each verb appends records to the log and folds what the log then holds (`_fold.py`);
+a suggestion is the sampler's pure function of the folded rows. So a study that was killed and opened again continues
+as if nothing had happened, and several processes may drive one study through one log.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from jaxhp import __version__
+from jaxhp._fold import Fold
+from jaxhp._header import check_header
+from jaxhp._kernel import isa
+from jaxhp._outcomes import described, metrics, satisfied
+from jaxhp._session import Session, listed
+from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Scheduler, Status, Trials
+from jaxhp.errors import LogConflict, MissingExtra, SpaceExhausted, StudyError
+from jaxhp.pareto import pareto_front
+from jaxhp.space import Space
+from jaxhp.storage import Log, open_log
+from jaxhp.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxhp._run import Callback, Objective
+    from jaxhp.confirm import Confirmation
+
+_SCALARS = (float, int, np.floating, np.integer)
+
+
+class Study:
+    """A search for the best configuration of a space.
+
+    Args:
+        space: what may vary. May be left out of `Study.open`.
+        sampler: what suggests; `jaxhp.auto()` by default.
+        scheduler: what stops trials early on their reports; none by default.
+        direction, metric: of the one objective; or `directions={"loss": "minimize", "latency": "minimize"}` for several.
+        constraints: bounds on told metrics, such as `{"memory": "<= 8e9"}`.
+        storage: None keeps the log in memory; `"sqlite:///study.db"` keeps it in a file; or a `Log`.
+        name: of the study in its storage; an existing one is continued exactly where it stopped.
+        seed: names every random draw (0 for a new study).
+        lag: with `lag=w`, trial t sees only the results of trials up to t - w, so that up to w workers give the trials of one.
+        stochastic: the objective is noisy; repeated configurations are then welcome, and `best` averages them.
+
+    Raises:
+        StudyError: an argument is not valid, or the existing study of that name differs.
+
+    >>> import jaxhp
+    >>> space = jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0)})
+    >>> study = jaxhp.Study(space, sampler=jaxhp.sobol(), seed=1)
+    >>> study.optimize(lambda trial: trial["x"] ** 2, trials=16).best.value < 0.05
+    True
+    """
+
+    def __init__(
+        self,
+        space: Space | None = None,
+        *,
+        sampler: Sampler | None = None,
+        scheduler: Scheduler | None = None,
+        direction: Direction = "minimize",
+        metric: str = "value",
+        directions: Mapping[str, Direction] | None = None,
+        constraints: Mapping[str, str] | None = None,
+        storage: str | Log | None = None,
+        name: str = "study",
+        seed: int | None = None,
+        lag: int | None = None,
+        stochastic: bool = False,
+    ) -> None:
+        if space is not None and not isinstance(space, Space):
+            raise StudyError(f"space: expected a jaxhp.Space, got {type(space).__name__}; wrap the parameters: jaxhp.Space({{...}})")
+        if sampler is not None and not isinstance(sampler, Sampler):
+            raise StudyError(f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?")
+        if scheduler is not None and not isinstance(scheduler, Scheduler):
+            raise StudyError(f"scheduler: expected a jaxhp scheduler, got {scheduler!r}")
+        if not isinstance(name, str) or not name:
+            raise StudyError(f"name: expected a non-empty string, got {name!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
+            raise StudyError(f"seed: expected an integer in [0, 2**63), got {seed!r}")
+        if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 1):
+            raise StudyError(f"lag: expected a positive number of trials or None, got {lag!r}")
+        if sampler is None:
+            from jaxhp.samplers import auto
+
+            sampler = auto()
+        self.name = name
+        self._lock = threading.RLock()
+        self._log = open_log(storage)
+        header: Record = {
+            "kind": "study",
+            "version": __version__,
+            "isa": isa(),
+            "space": space.to_json() if space is not None else None,
+            "outcomes": described(direction, metric, directions, constraints),
+            "seed": seed if seed is not None else 0,
+            "lag": lag,
+            "stochastic": bool(stochastic),
+            "sampler": sampler.name,
+            "time": time.time(),
+        }
+        records = self._log.read(name)
+        if not records:
+            if space is None:
+                known = ", ".join(map(repr, self._log.studies())) or "none"
+                raise StudyError(f"there is no study {name!r} in {self._log.url}; it holds: {known}. Pass a space to create it")
+            try:
+                self._log.append(name, [header], at=0)
+                records = [header]
+            except LogConflict:  # another process created it just now
+                records = self._log.read(name)
+        self._fold = Fold(records[0], space)
+        for record in records[1:]:
+            self._fold.apply(record)
+        check_header(self._log.url, name, records[0], header, self._fold, space, seed)
+        self._session = Session(self._log, name, self._fold, sampler, scheduler)
+        if self._fold.sampler != sampler.name and space is not None:
+            self._session.append({"kind": "sampler", "sampler": sampler.name, "time": time.time()})
+
+    @classmethod
+    def open(cls, storage: str | Log, name: str | None = None, **arguments: Any) -> Study:
+        """Opens an existing study without giving its space; `name` may be left out where the storage holds one study.
+
+        Raises:
+            StudyError: no such study, or several and no name.
+        """
+        log = open_log(storage)
+        names = log.studies()
+        if name is None:
+            if len(names) != 1:
+                raise StudyError(f"{log.url} holds {len(names)} studies: {', '.join(map(repr, names)) or 'none'}; say which one with name=")
+            name = names[0]
+        if name not in names:
+            raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {', '.join(map(repr, names)) or 'none'}")
+        header = log.read(name)[0]
+        objectives = {o[0]: o[1] for o in header["outcomes"] if o[2] is None}
+        constraints = {o[0]: f"{'<=' if o[1] == 'minimize' else '>='} {o[2]!r}" for o in header["outcomes"] if o[2] is not None}
+        arguments = {"directions": objectives, "constraints": constraints, "lag": header["lag"], "stochastic": header["stochastic"]} | arguments
+        return cls(storage=log, name=name, **arguments)
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    @property
+    def space(self) -> Space:
+        """The search space, extensions included."""
+        return self._fold.space
+
+    @property
+    def seed(self) -> int:
+        """The seed that names every draw."""
+        return self._fold.seed
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The metrics: objectives first, then constraints."""
+        return self._fold.outcomes
+
+    @property
+    def storage(self) -> str:
+        """Where the log lives."""
+        return self._log.url
+
+    @property
+    def trials(self) -> Trials:
+        """Columnar (n, ...) copies, one row per (number, fidelity, replicate), in the order they were told; y is minimised (a maximised metric has its sign turned).
+
+        A trial that runs has one PENDING row; REPORTED rows are intermediate values.
+        """
+        with self._lock:
+            self._session.sync()
+            fold = self._fold
+            done = {fold.ask_row[number] for number in fold.final_row}
+            return fold.rows.take([i for i in range(fold.rows.n) if i not in done])
+
+    @property
+    def finished(self) -> list[Trial]:
+        """Every finished trial, in number order."""
+        with self._lock:
+            self._session.sync()
+            return [self._finished(number) for number in sorted(self._fold.final_row)]
+
+    @property
+    def running(self) -> list[Trial]:
+        """Trials that are asked and not told, by this or any other process, in number order."""
+        with self._lock:
+            self._session.sync()
+            return [self._trial(number) for number in range(self._fold.asked) if self._fold.pending(number)]
+
+    @property
+    def best_observed(self) -> Trial:
+        """The finished trial with the best told value (constraints satisfied).
+
+        Raises:
+            StudyError: several objectives, or no completed, feasible trial yet.
+        """
+        with self._lock:
+            self._session.sync()
+            self._single("best")
+            if self._fold.best is None:
+                raise StudyError(self._nothing_yet())
+            return self._finished(self._fold.best)
+
+    @property
+    def best(self) -> Trial:
+        """The best configuration: `best_observed`, or in a stochastic study the one with the best mean over its repeats.
+
+        Raises:
+            StudyError: several objectives, or no completed, feasible trial yet.
+        """
+        observed = self.best_observed
+        if not self._fold.stochastic:
+            return observed
+        with self._lock:
+            done = [t for t in self.finished if t.status == Status.COMPLETE and satisfied(self.outcomes, t.values)]
+            values: dict[bytes, list[float]] = {}
+            for trial in done:
+                values.setdefault(trial.u.tobytes(), []).append(trial.values[self.outcomes[0].name])
+            sign = 1.0 if self.outcomes[0].direction == "minimize" else -1.0
+            return min(done, key=lambda t: sign * float(np.mean(values[t.u.tobytes()])))
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The completed, feasible trials that no other one beats in every objective, in number order."""
+        with self._lock:
+            objectives = [i for i, o in enumerate(self.outcomes) if o.threshold is None]
+            done = [t for t in self.finished if t.status == Status.COMPLETE and satisfied(self.outcomes, t.values)]
+            if not done:
+                return []
+            y = np.array([self._fold.rows.view(r, r + 1).y[0, objectives] for r in (self._fold.final_row[t.number] for t in done)])
+            return [t for t, on_front in zip(done, pareto_front(y), strict=True) if on_front]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per trial: number, status, params.*, values.*, seconds, error.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as e:
+            raise MissingExtra('to_pandas needs pandas: pip install "jaxhp[plot]"') from e
+        with self._lock:
+            trials = sorted([*self.finished, *self.running], key=operator.attrgetter("number"))
+        metrics = dict.fromkeys([o.name for o in self.outcomes] + [k for t in trials for k in t.values])
+        rows = [
+            {"number": t.number, "status": t.status.name.lower()}
+            | {f"params.{name}": t.params.get(name) for name in self.space.names}
+            | {f"values.{name}": t.values.get(name, math.nan) for name in metrics}
+            | {"seconds": t.seconds, "error": t.error}
+            for t in trials
+        ]
+        columns = ["number", "status", *(f"params.{n}" for n in self.space.names), *(f"values.{n}" for n in metrics), "seconds", "error"]
+        return pd.DataFrame(rows, columns=columns)
+
+    # -- ask and tell ----------------------------------------------------------------------------------------------
+
+    @overload
+    def ask(self) -> Trial: ...
+    @overload
+    def ask(self, n: int) -> list[Trial]: ...
+    def ask(self, n: int | None = None) -> Trial | list[Trial]:
+        """The next trial, or a list of up to n: first those that a dead or interrupted owner left, then enqueued ones, then suggestions.
+
+        Raises:
+            SpaceExhausted: every configuration of a finite space has been asked (`ask(n)` first returns the rest).
+            StudyError: n is not positive; or `lag` makes the next trial wait for a result.
+        """
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise StudyError(f"ask({n!r}): expected a positive number of trials")
+        with self._lock:
+            numbers = self._session.ask(n or 1)
+            if n is None:
+                return self._trial(numbers[0])
+            while len(numbers) < n:
+                try:
+                    numbers += self._session.ask(n - len(numbers))
+                except SpaceExhausted:
+                    break
+            return [self._trial(number) for number in numbers]
+
+    def tell(
+        self,
+        trial: Trial | int,
+        value: float | Mapping[str, float] | None = None,
+        *,
+        error: str | None = None,
+        noise: float | Mapping[str, float] | None = None,
+        cost: float | None = None,
+    ) -> Trial:
+        """Records a result. A NaN or an infinity, or an `error`, is recorded as a failure: learned from, never best.
+
+        Args:
+            trial: from `ask`, or its number.
+            value: the metric, or `{metric: value}`; more metrics than the study's own are kept beside them.
+            error: why there is no value.
+            noise: standard deviation of the value where it is known.
+            cost: seconds; the time since the ask by default.
+
+        Raises:
+            StudyError: the trial is unknown or already told, or a metric is missing or not a number.
+        """
+        number = trial.number if isinstance(trial, Trial) else trial
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+            raise StudyError(f"tell: expected a Trial or its number, got {trial!r}")
+        number = int(number)
+        values = {} if value is None else metrics(self.outcomes, value, f"trial {number}")
+        if value is None and error is None:
+            raise StudyError(f"tell(trial {number}): a value is missing; tell a number, or error='why there is none'")
+        record: Record = {"kind": "tell", "number": number, "status": "complete", "values": values}
+        bad = [k for k, v in values.items() if not math.isfinite(v)]
+        if error is not None or bad:
+            record["status"] = "failed"
+            record["error"] = error if error is not None else f"{bad[0]} is {values[bad[0]]}"
+        if noise is not None:
+            record["noise"] = metrics(self.outcomes, noise, f"noise of trial {number}")
+            if any(v < 0 or not math.isfinite(v) for v in record["noise"].values()):
+                raise StudyError(f"tell(trial {number}): noise {noise!r} must be finite and not negative")
+        if cost is not None:
+            record["cost"] = float(cost)
+        with self._lock:
+            self._session.sync()
+            self._check_running(number)
+            if number in self._fold.stops and record["status"] == "complete":
+                record["status"] = "stopped"
+            if number in self._fold.tell_rows:  # it reported: the value belongs to its last step
+                row = self._fold.tell_rows[number][-1]
+                record["step"] = float(self._fold.rows.view(row, row + 1).fidelity[0])
+            record["time"] = time.time()
+            self._session.append(record)
+            return self._finished(number, trial if isinstance(trial, Trial) else None)
+
+    def report(self, trial: Trial | int, step: float, value: float | Mapping[str, float]) -> bool:
+        """Records an intermediate value; True when the scheduler ends the trial (see `Trial.report`)."""
+        number = trial.number if isinstance(trial, Trial) else int(trial)
+        if isinstance(step, bool) or not isinstance(step, _SCALARS) or not math.isfinite(step):
+            raise StudyError(f"report(trial {number}): step {step!r} must be a finite number")
+        values = metrics(self.outcomes, value, f"report of trial {number}")
+        with self._lock:
+            self._session.sync()
+            self._check_running(number)
+            self._session.append({"kind": "report", "number": number, "step": step, "values": values, "time": time.time()})
+            return number in self._fold.stops or self._session.stop(number)
+
+    def enqueue(self, params: Params) -> None:
+        """Runs this configuration before anything else is suggested.
+
+        Raises:
+            SpaceError: it is not a point of the space.
+        """
+        with self._lock:
+            u = self._point(params)
+            self._session.append({"kind": "enqueue", "u": listed(u), "params": dict(params), "time": time.time()})
+
+    def add(self, params: Params, value: float | Mapping[str, float], *, noise: float | Mapping[str, float] | None = None) -> Trial:
+        """Records a result that is already known, as a trial of its own.
+
+        Raises:
+            SpaceError: params are not a point of the space. StudyError: a metric is missing or not a number.
+        """
+        with self._lock:
+            u = self._point(params)
+            metrics(self.outcomes, value, "add")
+            return self.tell(self._session.add(u, dict(params)), value, noise=noise, cost=math.nan)
+
+    def release(self, trial: Trial | int, reason: str = "released") -> None:
+        """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration."""
+        number = trial.number if isinstance(trial, Trial) else int(trial)
+        with self._lock:
+            self._session.sync()
+            self._check_running(number)
+            self._session.release(number, reason)
+
+    def extend(self, space: Space) -> None:
+        """Widens the space of a running study: new choices, wider bounds, new parameters with a default. Recorded; told results stay.
+
+        Raises:
+            SpaceError: something became narrower or changed its type.
+        """
+        with self._lock:
+            self._session.sync()
+            if not self.space.difference(space):
+                return
+            self.space.extended_by(space)
+            self._fold.given = space
+            self._session.append({"kind": "extend", "space": space.to_json(), "time": time.time()})
+
+    def optimize(
+        self,
+        objective: Objective,
+        trials: int | None = None,
+        *,
+        more: int | None = None,
+        timeout: float | None = None,
+        workers: int = 1,
+        callbacks: Sequence[Callback] = (),
+        trial_timeout: float | None = None,
+        raise_errors: bool = False,
+        max_failed: float = 0.5,
+    ) -> Study:
+        """Runs `objective(trial) -> float | {metric: float}` until the study holds `trials` trials; run again after an interruption, it does the rest.
+
+        Args:
+            trials: how many trials the study shall hold in all; `more` counts from now instead. Neither: until `timeout` or the space ends.
+            timeout: seconds after which no new trial starts.
+            workers: threads that run the objective side by side.
+            callbacks: each is called as `callback(study, trial)` after a trial is told.
+            trial_timeout: seconds after which a trial is recorded as failed (its thread is abandoned: Python cannot stop it).
+            raise_errors: re-raise an exception of the objective after recording it, instead of going on.
+            max_failed: stop when, after five trials, more than this share raised or timed out.
+
+        Returns:
+            The study, for `study.optimize(...).best`.
+
+        Raises:
+            StudyError: an argument is not valid. ObjectiveError: too many trials failed; what was told is safe.
+        """
+        from jaxhp._run import run
+
+        run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed)
+        return self
+
+    def confirm(self, objective: Objective, *, top: int = 5, repeats: int = 5, label: str = "confirm") -> list[Confirmation]:
+        """Evaluates the best configurations again on fresh seeds (see `jaxhp.confirm`)."""
+        from jaxhp.confirm import confirm
+
+        return confirm(self, objective, top=top, repeats=repeats, label=label)
+
+    def __repr__(self) -> str:
+        fold = self._fold
+        best = f", best {self._finished(fold.best).value:.6g}" if fold.best is not None and self._objectives() == 1 else ""
+        return f"Study({self.name!r}, {self._log.url}, {fold.told} finished, {fold.asked - fold.told} running, {fold.failed} failed{best})"
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _point(self, params: Params) -> Floats:
+        u = self.space.point(params)
+        if not self.space.feasible(u[None])[0]:
+            raise StudyError(f"{params!r} breaks a constraint of the space: {', '.join(map(str, self.space.constraints))}")
+        return u
+
+    def _trial(self, number: int) -> Trial:
+        return Trial(self, number, self._fold.u(number), self._fold.params.get(number))
+
+    def _finished(self, number: int, trial: Trial | None = None) -> Trial:
+        fold = self._fold
+        if trial is None:
+            trial = self._trial(number)
+        row = fold.final_row[number]
+        view = fold.rows.view(row, row + 1)
+        trial.status = Status(int(view.status[0]))
+        told = zip(self.outcomes, view.y[0].tolist(), strict=True)
+        trial.values = {o.name: y if o.direction == "minimize" else -y for o, y in told if not math.isnan(y)} | fold.values.get(number, {})
+        trial.error = fold.errors.get(number)
+        trial.seconds = float(view.cost[0])
+        return trial
+
+    def _check_running(self, number: int) -> None:
+        fold = self._fold
+        if not 0 <= number < fold.asked:
+            raise StudyError(f"trial {number} is unknown: study {self.name!r} has asked trials 0 to {fold.asked - 1}")
+        if number in fold.final_row:
+            status = Status(int(fold.rows.view(fold.final_row[number], fold.final_row[number] + 1).status[0]))
+            raise StudyError(f"trial {number} is already told ({status.name.lower()}); a result is told once")
+
+    def _objectives(self) -> int:
+        return sum(o.threshold is None for o in self.outcomes)
+
+    def _single(self, what: str) -> None:
+        if self._objectives() > 1:
+            raise StudyError(f"study.{what} needs one objective and this study has {self._objectives()}; read study.pareto")
+
+    def _nothing_yet(self) -> str:
+        fold = self._fold
+        return f"study {self.name!r} has no completed trial that meets its constraints yet: {fold.asked} asked, {fold.told} told, {fold.failed} failed"
