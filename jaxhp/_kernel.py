@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jaxhp._core import EncodedDims, available_isas, isa, philox, sobol, transform
+from jaxhp._core import EncodedDims, available_isas, isa, philox, ppf, sobol, transform
 
-__all__ = ["EncodedDims", "available_isas", "isa", "philox", "sobol", "transform"]
+__all__ = ["EncodedDims", "available_isas", "isa", "philox", "ppf", "sobol", "transform"]

@@ -1,0 +1,59 @@
+"""The compiled kernel (csrc/bindings.cpp). Arrays must be C-contiguous and of the dtype shown; nothing is copied or converted.
+
+A wrong dtype or layout is a TypeError, a wrong shape or value a ValueError; both name the argument and what was seen.
+"""
+
+from typing import SupportsIndex, final
+
+import numpy as np
+import numpy.typing as npt
+
+def isa() -> str:
+    """The instruction set in use: "avx512", "avx2" or "baseline"; the environment variable JAXHP_ISA forces one at import."""
+
+def available_isas() -> list[str]:
+    """The instruction sets of this build and machine, best first."""
+
+def philox(
+    seed: SupportsIndex, purpose: SupportsIndex, numbers: npt.NDArray[np.int64], d: SupportsIndex, attempt: SupportsIndex = 0
+) -> npt.NDArray[np.float64]:
+    """(k, d) uniforms in [0, 1): row i equals `Generator(Philox(key=[seed, purpose], counter=[0, numbers[i], attempt, 0])).random(d)`."""
+
+def sobol(seed: SupportsIndex, numbers: npt.NDArray[np.int64], d: SupportsIndex, scramble: bool = True) -> npt.NDArray[np.float64]:
+    """(k, d) points of the Sobol sequence by index (0 to 2^32 - 1), in (0, 1) when Owen-scrambled; d <= 256 when not.
+
+    Scrambled points of more than 256 dims repeat the axes under other scrambles and shuffles of the index (Burley 2020).
+    """
+
+def transform(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) half-rank warped and standardised values; lower stays better, non-finite is worst, a constant gives zeros."""
+
+def ppf(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) quantiles of the standard normal distribution; -inf at 0, inf at 1, NaN outside."""
+
+@final
+class EncodedDims:
+    """The encoded space (docs/architecture.md); arguments are the columns of `Dims`, checked here with a ValueError each."""
+
+    def __init__(
+        self,
+        kind: npt.NDArray[np.int8],
+        low: npt.NDArray[np.float64],
+        high: npt.NDArray[np.float64],
+        levels: npt.NDArray[np.int64],
+        parent: npt.NDArray[np.int32],
+        allowed: npt.NDArray[np.bool_],
+    ) -> None: ...
+    @property
+    def d(self) -> int: ...
+    def snap(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(n, d) canonical points: clamped to [0, 1], discrete at level centres, NaN exactly where inactive.
+
+        An active NaN is a ValueError naming row and dim.
+        """
+
+    def decode(self, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(n, d) plain values x of points u: a number for kinds 0 and 1, a level index for the others, NaN where u is NaN."""
+
+    def encode(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(n, d) points u of plain values x; NaN where x is NaN. A value out of range is a ValueError naming row and dim."""
