@@ -90,13 +90,15 @@ class Sampler(NamedTuple):
     """A search method: a pure fold over trials, in the manner of an optax transformation.
 
     `init(problem, seed) -> state`; `tell(state, trials) -> state`; `ask(state, numbers) -> u (k, d)`.
-    State is linear: whoever keeps two states copies.
+    State is linear: whoever keeps two states copies. `ask` answers the first k' <= k numbers: fewer when it wants to be told those
+    points before it goes on, none when nothing is left, which only a `finite` sampler may say.
     """
 
     init: Callable[[Problem, int], Any]
     tell: Callable[[Any, Trials], Any]
     ask: Callable[[Any, Ints], Floats]
     name: str = "custom"
+    finite: bool = False  # may run out of suggestions
 
 
 class Decision(NamedTuple):

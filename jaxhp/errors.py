@@ -19,8 +19,8 @@ class SpaceExhausted(JaxhpError):
     """Every configuration of a finite space has been suggested."""
 
 
-class SamplerError(JaxhpError):
-    """A sampler broke its contract: wrong shape, out of bounds, not finite, infeasible."""
+class SamplerError(JaxhpError, ValueError):
+    """A sampler's argument is not valid; or a sampler broke its contract: wrong shape, out of bounds, not finite, infeasible."""
 
 
 class StorageError(JaxhpError):
