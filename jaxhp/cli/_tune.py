@@ -1,0 +1,73 @@
+"""`jaxhp tune FILE`: search, compare, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from jaxhp.cli._console import err, out, print_best, print_table, write_report
+from jaxhp.cli._progress import following
+from jaxhp.cli._database import RANDOM, location, url
+
+FAILED, INTERRUPTED = 1, 130
+
+_TRIALS = 100
+
+
+def tune(
+    file: Annotated[Path, typer.Argument(help="A Python file that defines `space` and `objective(trial)`.", show_default=False)],
+    trials: Annotated[int | None, typer.Option(min=1, help=f"How many trials the study shall hold in all. [dim]\\[default: the file's, else {_TRIALS}][/]")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.0, help="Seconds after which no new trial starts.")] = None,
+    trial_timeout: Annotated[float | None, typer.Option(min=0.0, help="Seconds after which a trial counts as failed.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that run trials side by side.")] = 1,
+    sampler: Annotated[str | None, typer.Option(help="auto, random_search, sobol, grid_search, coarse_to_fine. [dim]\\[default: the file's, else auto][/]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Names every random draw. [dim]\\[default: 0][/]")] = None,
+    storage: Annotated[str | None, typer.Option(help="Database file or URL. [dim]\\[default: FILE's stem + .db, here][/]")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the study in its database. [dim]\\[default: FILE's stem][/]")] = None,
+    compare: Annotated[bool | None, typer.Option("--compare/--no-compare", help="Search at random with as many trials, too. [dim]\\[default: the file's][/]")] = None,
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+) -> None:
+    """Searches for good hyperparameters. Interrupt it and run it again: it goes on where it stopped."""
+    from jaxhp.cli import _comparison, _userfile
+    from jaxhp.samplers import random_search
+    from jaxhp.study import Study
+
+    asked = _userfile.load(file)
+    database = url(storage or f"{file.stem}.db")
+    total = trials or asked.trials or _TRIALS
+    chosen = _userfile.named_sampler(sampler) if sampler else asked.sampler
+    compare = asked.compare if compare is None else compare
+    study = Study(asked.space, sampler=chosen, storage=database, name=name or file.stem, seed=seed, **asked.arguments)
+    random = None
+
+    def search(study: Study, total: int, label: str) -> None:
+        with following(out, study, total, label) as told:
+            study.optimize(asked.objective, trials=total, timeout=timeout, workers=workers, trial_timeout=trial_timeout, callbacks=[told])
+        if len(study.finished) < total and timeout is None:
+            out.print(f"{escape(label)}: the space has no further configurations; {len(study.finished)} trials tried them all.")
+
+    try:
+        search(study, total, study.name)
+        if compare:
+            random = Study(asked.space, sampler=random_search(), storage=database, name=study.name + RANDOM, seed=study.seed, **asked.arguments)
+            search(random, len(study.finished), "random search")
+        entries = _comparison.compare(study, random, asked.test)
+    except KeyboardInterrupt:
+        safe = len(study.finished) + (len(random.finished) if random is not None else 0)
+        err.print(f"\nInterrupted. {safe} trials are safe in {escape(study.storage)}; run the same command to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    summary = _comparison.table(entries)
+    out.print()
+    print_table(summary)
+    best = _comparison.best(study)
+    if best is not None:
+        print_best(best, "Best configuration")
+    if not no_report:
+        write_report(study, report, {"random search": random} if random is not None else {}, [summary])
+    if best is None:
+        err.print(f"[red]error:[/] none of the {len(study.finished)} trials completed; see why with: jaxhp show {escape(location(study))}")
+        raise typer.Exit(FAILED)

@@ -1,0 +1,54 @@
+"""The report's tables, as texts, for HTML and for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from jaxhp.report._columns import Columns
+
+
+class Table(NamedTuple):
+    """A table of texts: one header, rows of the same length, a note below."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+def best(c: Columns, top: int = 20) -> Table:
+    """The best complete trials, best first."""
+    ranked = c.ranked[:top]
+    told = list(dict.fromkeys([m.name for m in c.metrics] + [k for i in ranked for k in c.trials[i].values]))
+    names = [p.name for p in c.parameters]
+    rows = []
+    for i in ranked:
+        t = c.trials[i]
+        values = [number(t.values[k]) if k in t.values else "" for k in told]
+        rows.append([str(t.number), *values, *(shown(t.params[k]) if k in t.params else "–" for k in names), number(t.seconds)])
+    title = "Pareto front and best trials" if len(c.objectives) > 1 else "The best trials"
+    return Table(title, ["trial", *told, *names, "seconds"], rows, "" if rows else "None is complete yet.")
+
+
+def failures(c: Columns) -> Table:
+    """Failures by their last line, most frequent first."""
+    kinds: Counter[str] = Counter()
+    example: dict[str, int] = {}
+    for trial in c.trials:
+        if trial.error is not None:
+            reason = trial.error.strip().splitlines()[-1] if trial.error.strip() else "no reason given"
+            kinds[reason] += 1
+            example.setdefault(reason, trial.number)
+    rows = [[str(count), reason[:300], str(example[reason])] for reason, count in kinds.most_common(20)]
+    return Table("Failures", ["trials", "reason", "first in trial"], rows)
+
+
+def number(value: float) -> str:
+    """A number as a reader wants it: four significant digits."""
+    return f"{value:.4g}"
+
+
+def shown(value: Any) -> str:
+    """A parameter's value as text."""
+    return number(value) if isinstance(value, float) else str(value)
