@@ -51,7 +51,7 @@ inline std::size_t without_blow_ups(const double* v, std::size_t n) {
     const double magnitude = v[0] < 0 ? -v[0] : v[0];
     for (std::size_t i = 1; 2 * (i + 1) < n; ++i) {
         const double spread = v[i] - v[0];
-        if (spread > 0 && v[i + 1] - v[0] > JUMP * (spread > magnitude ? spread : magnitude)) return i + 1;
+        if (spread > 0 && (v[i + 1] - v[0]) / JUMP > (spread > magnitude ? spread : magnitude)) return i + 1;
     }
     return n;
 }
@@ -83,7 +83,7 @@ inline std::size_t good_count(const double* v, std::size_t n) {
     while (true) {
         std::size_t half = (good + 1) / 2;
         const double rms = relative_rms(v, good) * (v[good - 1] - v[0]);
-        if (!(rms > HEAVY * (v[half - 1] - v[0]))) return good;
+        if (!(rms / HEAVY > v[half - 1] - v[0])) return good;
         if (half < fewest) half = fewest;
         if (half >= good) return good;
         good = half;
