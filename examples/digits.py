@@ -1,7 +1,7 @@
 """Tune a flax network on scikit-learn's handwritten digits:  jaxhp tune examples/digits.py
 
-1797 grey images of 8 x 8 pixels, ten classes: 997 to train on, 400 to choose by (validation), 400 that are looked at once, at the end (test).
-The network is an MLP, trained for 40 epochs with a cosine learning rate.
+1797 grey images of 8 x 8 pixels, ten classes: 997 to train on, 400 to choose by (validation), 400 that are looked at once,
+at the end (test). The network is an MLP, trained for 40 epochs with a cosine learning rate.
 
 What costs time in such a search is compiling, not training. XLA compiles one program per array shape, so only what changes a shape is
 static here: width, depth and batch size, 27 programs in all. Learning rate, weight decay, dropout, momentum and even the

@@ -162,6 +162,11 @@ class Study:
         return self._fold.seed
 
     @property
+    def sampler(self) -> str:
+        """The name of the sampler in charge."""
+        return self._fold.sampler
+
+    @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """The metrics: objectives first, then constraints."""
         return self._fold.outcomes

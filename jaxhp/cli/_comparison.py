@@ -13,7 +13,7 @@ from jaxhp._types import Params, Status
 from jaxhp.report import Table
 
 if TYPE_CHECKING:
-    from jaxhp._userfile import HeldOut
+    from jaxhp.cli._userfile import HeldOut
     from jaxhp.study import Study
     from jaxhp.trial import Trial
 
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def compare(study: Study, random: Study | None, test: HeldOut | None) -> list[Entry]:
-    """Entries for the best of `study`, the defaults of its space, and the best of `random`; those that have no complete trial are left out."""
+    """The best of `study`, the best of `random`, and the defaults of the space; a study without a complete trial is left out."""
     trials = study.finished + (random.finished if random is not None else [])
     chosen: list[tuple[str, Params, dict[str, float]]] = []
     for label, searched in ((study.sampler, study), ("random search", random)):
@@ -53,10 +53,7 @@ def table(entries: list[Entry]) -> Table:
     """The entries as texts, one column per told and per held-out metric."""
     told = list(dict.fromkeys(name for e in entries for name in e.values))
     held_out = list(dict.fromkeys(name for e in entries for name in e.test))
-    rows = [
-        [e.label, *(_text(e.values, name) for name in told), *(_text(e.test, name) for name in held_out)]
-        for e in entries
-    ]
+    rows = [[e.label, *(_text(e.values, name) for name in told), *(_text(e.test, name) for name in held_out)] for e in entries]
     return Table("Comparison", ["configuration", *(f"validation {n}" for n in told), *(f"test {n}" for n in held_out)], rows)
 
 
@@ -80,4 +77,4 @@ def _tested(test: HeldOut | None, params: Params) -> dict[str, float]:
 
 
 def _text(values: Mapping[str, float], name: str) -> str:
-    return f"{values[name]:.4f}" if name in values else "–"
+    return f"{values[name]:.4f}" if name in values else "-"

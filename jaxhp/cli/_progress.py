@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from jaxhp.cli._comparison import best
 from jaxhp.cli._console import number
+from jaxhp.cli._database import location
 from jaxhp.errors import StudyError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def following(console: Console, study: Study, total: int, label: str) -> Iterato
                 complaints -= 1
                 console.print(f"[yellow]trial {trial.number} failed:[/] {escape(_reason(trial.error))}")
                 if not complaints:
-                    console.print(f"Later failures are counted only; jaxhp show {escape(study.storage.removeprefix('sqlite:///'))} --trial N shows one.")
+                    console.print(f"Later failures are counted only; to see one: jaxhp show {escape(location(study))} --trial N")
             shown()
 
         yield told

@@ -36,9 +36,10 @@ def list_studies(storage: Storage) -> None:
         finished, front = study.finished, study.pareto
         failed = sum(t.error is not None for t in finished)
         metrics = ", ".join(o.name for o in study.outcomes)
-        best = ", ".join(number(front[0].values[o.name]) for o in study.outcomes) if front else "–"
+        best = ", ".join(number(front[0].values[o.name]) for o in study.outcomes) if front else "-"
         rows.append([name, metrics, str(len(finished)), str(failed), str(len(study.running)), best, study.sampler])
-    print_table(Table(log.url, ["study", "metric", "finished", "failed", "running", "best", "sampler"], rows, "" if rows else "No study yet."))
+    header = ["study", "metric", "finished", "failed", "running", "best", "sampler"]
+    print_table(Table(log.url, header, rows, "" if rows else "No study yet."))
 
 
 def show(
@@ -79,7 +80,11 @@ def best(
         print_best(t, "Pareto front" if several else "Best configuration")
 
 
-def plot(storage: Storage, study: Name = None, output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html")) -> None:
+def plot(
+    storage: Storage,
+    study: Name = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")] = Path("report.html"),
+) -> None:
     """Writes the HTML report of a study."""
     write_report(opened_study(storage, study), output)
 
@@ -109,11 +114,12 @@ def export(
 def _export(study: Study, as_csv: bool, file: TextIO) -> None:
     trials = study.finished
     if as_csv:
+        names = study.space.names
         metrics = dict.fromkeys([o.name for o in study.outcomes] + [k for t in trials for k in t.values])
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", "status", *(f"params.{n}" for n in study.space.names), *(f"values.{n}" for n in metrics), "seconds", "error"])
+        writer.writerow(["number", "status", *(f"params.{n}" for n in names), *(f"values.{n}" for n in metrics), "seconds", "error"])
         for t in trials:
-            params = [t.params.get(n, "") for n in study.space.names]
+            params = [t.params.get(n, "") for n in names]
             writer.writerow([t.number, t.status.name.lower(), *params, *(t.values.get(n, "") for n in metrics), t.seconds, t.error or ""])
         return
     rows = [

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from jaxhp.cli._console import err, out, print_best, print_table, write_report
-from jaxhp.cli._progress import following
 from jaxhp.cli._database import RANDOM, location, url
+from jaxhp.cli._progress import following
 
 FAILED, INTERRUPTED = 1, 130
 
 _TRIALS = 100
 
 
+def _option(text: str, metavar: str, default: str = "", **more: Any) -> Any:
+    """An option whose default, where it is not a constant, is told in words."""
+    return typer.Option(help=f"{text} [dim]\\[default: {default}][/]" if default else text, metavar=metavar, **more)
+
+
 def tune(
     file: Annotated[Path, typer.Argument(help="A Python file that defines `space` and `objective(trial)`.", show_default=False)],
-    trials: Annotated[int | None, typer.Option(min=1, help=f"How many trials the study shall hold in all. [dim]\\[default: the file's, else {_TRIALS}][/]")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.0, help="Seconds after which no new trial starts.")] = None,
-    trial_timeout: Annotated[float | None, typer.Option(min=0.0, help="Seconds after which a trial counts as failed.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that run trials side by side.")] = 1,
-    sampler: Annotated[str | None, typer.Option(help="auto, random_search, sobol, grid_search, coarse_to_fine. [dim]\\[default: the file's, else auto][/]")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Names every random draw. [dim]\\[default: 0][/]")] = None,
-    storage: Annotated[str | None, typer.Option(help="Database file or URL. [dim]\\[default: FILE's stem + .db, here][/]")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the study in its database. [dim]\\[default: FILE's stem][/]")] = None,
-    compare: Annotated[bool | None, typer.Option("--compare/--no-compare", help="Search at random with as many trials, too. [dim]\\[default: the file's][/]")] = None,
-    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("report.html"),
+    trials: Annotated[int | None, _option("Trials that the study shall hold in all.", "N", f"the file's, else {_TRIALS}", min=1)] = None,
+    timeout: Annotated[float | None, _option("Seconds after which no new trial starts.", "S")] = None,
+    trial_timeout: Annotated[float | None, _option("Seconds after which a trial counts as failed.", "S")] = None,
+    workers: Annotated[int, _option("Threads that run trials side by side.", "N", min=1)] = 1,
+    sampler: Annotated[str | None, _option("auto, random_search, sobol, ... by name.", "NAME", "the file's, else auto")] = None,
+    seed: Annotated[int | None, _option("Names every random draw.", "N", "0", min=0)] = None,
+    storage: Annotated[str | None, _option("Database file or URL.", "DB", "stem of FILE + .db, here")] = None,
+    name: Annotated[str | None, _option("Of the study in its database.", "NAME", "stem of FILE")] = None,
+    compare: Annotated[
+        bool | None,
+        typer.Option("--compare/--no-compare", help="Also search at random, with as many trials. [dim]\\[default: the file's][/]"),
+    ] = None,
+    report: Annotated[Path, _option("Where the HTML report goes.", "PATH")] = Path("report.html"),
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
 ) -> None:
     """Searches for good hyperparameters. Interrupt it and run it again: it goes on where it stopped."""
@@ -53,7 +61,8 @@ def tune(
     try:
         search(study, total, study.name)
         if compare:
-            random = Study(asked.space, sampler=random_search(), storage=database, name=study.name + RANDOM, seed=study.seed, **asked.arguments)
+            beside: dict[str, Any] = {"storage": database, "name": study.name + RANDOM, "seed": study.seed}
+            random = Study(asked.space, sampler=random_search(), **beside, **asked.arguments)
             search(random, len(study.finished), "random search")
         entries = _comparison.compare(study, random, asked.test)
     except KeyboardInterrupt:

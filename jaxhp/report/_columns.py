@@ -90,7 +90,12 @@ def columns(study: Study) -> Columns:
     """Reads a study."""
     trials = study.finished
     metrics = [
-        Metric(o.name, 1.0 if o.direction == "minimize" else -1.0, o.threshold is None, np.array([t.values.get(o.name, math.nan) for t in trials]))
+        Metric(
+            name=o.name,
+            sign=1.0 if o.direction == "minimize" else -1.0,
+            objective=o.threshold is None,
+            values=np.array([t.values.get(o.name, math.nan) for t in trials]),
+        )
         for o in study.outcomes
     ]
     feasible = np.ones(len(trials), dtype=bool)

@@ -34,20 +34,21 @@ class ValueAxis(NamedTuple):
 
 
 def value_axis(metric: Metric, values: Floats) -> ValueAxis:
-    """An axis that shows where the good values differ: logarithmic when they span decades, and cut where a few bad ones would flatten the rest."""
+    """An axis on which the good values differ: logarithmic if they span decades, cut where a few bad ones would flatten the rest."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return ValueAxis({"title": {"text": metric.name}, "range": [0.0, 1.0]}, 0.5, False)
     log = bool(finite.min() > 0 and finite.max() / 20 > finite.min())
     y = metric.sign * (np.log10(finite) if log else finite)
     # Halves, because the difference of two finite numbers may overflow.
-    best, usual, worst = y.min() / 2, float(np.quantile(y, 0.9)) / 2, y.max() / 2
+    best, usual, worst = float(y.min() / 2), float(np.quantile(y / 2, 0.9)), float(y.max() / 2)
     clipped = bool(usual > best and worst - best > 3 * (usual - best))
     end = best + 1.5 * (usual - best) if clipped else worst
     pad = 0.06 * (end - best) or 0.05 * abs(best) or 0.5
     limits = [metric.sign * (2 * best - 2 * pad), metric.sign * (2 * end + 2 * pad)]
-    limits = [float(np.clip(v, -1.7e308, 1.7e308)) for v in limits]
-    edge = 10 ** min(limits[1], 308.0) if log else limits[1]
+    largest = 308.0 if log else 1.7e308
+    limits = [max(-largest, min(v, largest)) for v in limits]
+    edge = 10 ** limits[1] if log else limits[1]
     axis = {"title": {"text": metric.name}, "range": sorted(limits)} | ({"type": "log"} if log else {})
     return ValueAxis(axis, edge, clipped)
 
@@ -64,7 +65,7 @@ def history(c: Columns, metric: Metric, others: Mapping[str, Columns]) -> Figure
         for (label, other), colour in zip(others.items(), _OTHERS, strict=False):
             data.append(_steps(*_best_so_far(other, metric.name), f"best so far, {label}", colour))
     if c.failed.any():
-        data.append(_failures(numbers[c.failed], axis.edge, _hover(c, c.failed)))
+        data.append(_failures(numbers[c.failed].tolist(), axis.edge, _hover(c, c.failed)))
     return {"data": data, "layout": {"xaxis": {"title": {"text": "trial"}}, "yaxis": axis.layout, "height": 420}}
 
 
@@ -73,8 +74,8 @@ def tradeoff(c: Columns, first: Metric, second: Metric) -> Figure:
     front = np.array(c.front, dtype=int)
     data = [
         _scatter(first.values[c.complete], second.values[c.complete], "trial", BLUE, _hover(c, c.complete), opacity=0.55),
-        {"type": "scatter", "mode": "lines+markers", "name": "Pareto front", "x": first.values[front].tolist(), "y": second.values[front].tolist()}
-        | {"line": {"color": ORANGE, "shape": "linear"}, "hoverinfo": "skip"},
+        {"type": "scatter", "mode": "lines+markers", "name": "Pareto front", "line": {"color": ORANGE}, "hoverinfo": "skip"}
+        | {"x": first.values[front].tolist(), "y": second.values[front].tolist()},
     ]
     axes = [value_axis(m, m.values[c.complete]).layout for m in (first, second)]
     return {"data": data, "layout": {"xaxis": axes[0], "yaxis": axes[1], "height": 480}}
@@ -89,12 +90,11 @@ def parallel(c: Columns) -> Figure | None:
     log = axis.layout.get("type") == "log"
     low, high = axis.layout["range"]
     values = metric.values[c.complete]
-    shown = np.clip(np.log10(values) if log else values, low, high)
+    seen = np.clip(np.log10(values) if log else values, low, high)
     ticks = np.linspace(low, high, 6)
-    last = {"label": metric.name, "values": shown.tolist(), "range": [low, high]}
+    last = {"label": metric.name, "values": seen.tolist(), "range": [low, high]}
     last |= {"tickvals": ticks.tolist(), "ticktext": [number(10**t if log else t) for t in ticks]}
-    good, bad = (low, high) if metric.sign > 0 else (high, low)
-    line = {"color": shown.tolist(), "colorscale": "Viridis", "cmin": min(good, bad), "cmax": max(good, bad), "reversescale": metric.sign < 0}
+    line = {"color": seen.tolist(), "colorscale": "Viridis", "cmin": low, "cmax": high, "reversescale": metric.sign < 0}
     dimensions = [_dimension(p, p.values[c.complete]) for p in c.parameters[:_PARALLEL]] + [last]
     trace = {"type": "parcoords", "line": line, "dimensions": dimensions, "labelangle": -20, "labelside": "bottom"}
     return {"data": [trace], "layout": {"height": 480, "margin": {"l": 80, "r": 60, "t": 30, "b": 110}}}
@@ -109,7 +109,8 @@ def slices(c: Columns) -> Figure:
     numbers = np.array([t.number for t in c.trials], dtype=np.float64)
     hover, hover_failed = _hover(c, c.complete), _hover(c, c.failed)
     data: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {"grid": {"rows": down, "columns": across, "pattern": "independent", "ygap": 0.35}, "height": 60 + 270 * down, "showlegend": False}
+    grid = {"rows": down, "columns": across, "pattern": "independent", "ygap": 0.35}
+    layout: dict[str, Any] = {"grid": grid, "height": 60 + 270 * down, "showlegend": False}
     for j, p in enumerate(c.parameters):
         suffix = "" if j == 0 else str(j + 1)
         place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
@@ -130,15 +131,19 @@ def curves(c: Columns) -> Figure:
     metric = c.metrics[0]
     rank = {c.trials[i].number: k for k, i in enumerate(c.ranked)}
     chosen = sorted(c.curves, key=lambda curve: rank.get(curve.number, len(rank)))[:_CURVES]
-    data = [
-        {"type": "scatter", "mode": "lines+markers" if len(curve.steps) == 1 else "lines", "name": f"trial {curve.number}", "showlegend": False}
-        | {"x": curve.steps.tolist(), "y": curve.values.tolist()}
-        | {"line": {"color": ORANGE if rank.get(curve.number) == 0 else BLUE, "width": 2.5 if rank.get(curve.number) == 0 else 1}}
-        | {"opacity": 1.0 if rank.get(curve.number) == 0 else 0.35}
-        for curve in reversed(chosen)
-    ]
+    data = []
+    for curve in reversed(chosen):
+        is_best = rank.get(curve.number) == 0
+        line = {"color": ORANGE, "width": 2.5} if is_best else {"color": BLUE, "width": 1}
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines+markers" if len(curve.steps) == 1 else "lines",
+            "name": f"trial {curve.number}",
+        }
+        trace |= {"x": curve.steps.tolist(), "y": curve.values.tolist(), "line": line, "opacity": 1.0 if is_best else 0.35}
+        data.append(trace)
     axis = value_axis(metric, np.concatenate([curve.values for curve in chosen]))
-    return {"data": data, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis.layout, "height": 420}}
+    return {"data": data, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis.layout, "height": 420, "showlegend": False}}
 
 
 def _best_so_far(c: Columns, name: str) -> tuple[Floats, Floats]:
@@ -174,8 +179,8 @@ def _plain(text: str) -> str:
 
 
 def _scatter(x: Floats, y: Floats, name: str, colour: str, hover: dict[str, Any], opacity: float) -> dict[str, Any]:
-    kind = "scattergl" if len(x) > 2000 else "scatter"
-    return {"type": kind, "mode": "markers", "name": name, "x": x.tolist(), "y": y.tolist(), "marker": {"color": colour, "opacity": opacity}} | hover
+    trace = {"type": "scattergl" if len(x) > 2000 else "scatter", "mode": "markers", "name": name}
+    return trace | {"x": x.tolist(), "y": y.tolist(), "marker": {"color": colour, "opacity": opacity}} | hover
 
 
 def _steps(x: Floats, y: Floats, name: str, colour: str) -> dict[str, Any]:
@@ -183,11 +188,10 @@ def _steps(x: Floats, y: Floats, name: str, colour: str) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines", "name": name, "x": x.tolist(), "y": y.tolist(), "line": line, "hoverinfo": "skip"}
 
 
-def _failures(x: Any, y: float, hover: dict[str, Any]) -> dict[str, Any]:
-    at = list(x)
+def _failures(x: list[Any], y: float, hover: dict[str, Any]) -> dict[str, Any]:
     marker = {"symbol": "x-thin", "size": 8, "line": {"color": RED, "width": 1.5}}
-    at = [v.item() if isinstance(v, np.generic) else v for v in at]
-    return {"type": "scatter", "mode": "markers", "name": "failed", "x": at, "y": [y] * len(at), "marker": marker, "cliponaxis": False} | hover
+    trace = {"type": "scatter", "mode": "markers", "name": "failed", "marker": marker, "cliponaxis": False}
+    return trace | {"x": x, "y": [y] * len(x)} | hover
 
 
 def _axis_values(p: Parameter) -> list[float | str | None]:
@@ -209,7 +213,7 @@ def _dimension(p: Parameter, values: Floats) -> dict[str, Any]:
     """An axis of the parallel coordinates; inactive trials pass below its low end, at a tick of their own."""
     if p.scale == "category":
         low, high = p.low, p.high
-        ticks, texts = list(range(len(p.labels))), list(p.labels)
+        ticks, texts = [float(i) for i in range(len(p.labels))], list(p.labels)
         x = values.copy()
     else:
         low, high = (math.log10(p.low), math.log10(p.high)) if p.scale == "log" else (p.low, p.high)

@@ -14,6 +14,7 @@ from jaxhp.report._columns import Columns, Metric
 from jaxhp.report._figures import Figure
 from jaxhp.report._tables import Table, best, failures, number, shown
 
+
 def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table]) -> str:
     """The whole file.
 
@@ -25,7 +26,8 @@ def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table]) -> 
         title = "History" if len(c.metrics) == 1 else f"History: {metric.name}"
         figures.append((title, _clipped(c, metric), _figures.history(c, metric, others)))
     if len(c.objectives) > 1:
-        figures.append(("Trade-off", "The Pareto front: trials that no other one beats in every objective.", _figures.tradeoff(c, *c.objectives[:2])))
+        note = "The Pareto front: trials that no other one beats in every objective."
+        figures.append(("Trade-off", note, _figures.tradeoff(c, *c.objectives[:2])))
     parallel = _figures.parallel(c)
     if parallel is not None:
         dropped = len(c.parameters) - len(parallel["data"][0]["dimensions"]) + 1
@@ -55,7 +57,7 @@ def _summary(c: Columns) -> str:
     seconds = sum(t.seconds for t in c.trials if math.isfinite(t.seconds))
     facts = {
         "trials": f"{len(c.trials)} finished, {int(c.failed.sum())} failed" + (f", {c.running} running" if c.running else ""),
-        "metrics": ", ".join(f"{m.name} ({'minimised' if m.sign > 0 else 'maximised'}{'' if m.objective else ', constrained'})" for m in c.metrics),
+        "metrics": ", ".join(f"{m.name} ({_role(m)})" for m in c.metrics),
         "sampler": f"{c.sampler}, seed {c.seed}",
         "time in trials": f"{seconds:.1f} s",
         "log": c.storage,
@@ -68,6 +70,12 @@ def _summary(c: Columns) -> str:
         facts = {"best": "no trial is complete yet"} | facts
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
     return f"<h1>{escape(c.name)}</h1>\n<dl>{items}</dl>"
+
+
+def _role(metric: Metric) -> str:
+    if not metric.objective:
+        return "constrained"
+    return "minimised" if metric.sign > 0 else "maximised"
 
 
 def _clipped(c: Columns, metric: Metric) -> str:

@@ -26,7 +26,7 @@ def best(c: Columns, top: int = 20) -> Table:
     for i in ranked:
         t = c.trials[i]
         values = [number(t.values[k]) if k in t.values else "" for k in told]
-        rows.append([str(t.number), *values, *(shown(t.params[k]) if k in t.params else "–" for k in names), number(t.seconds)])
+        rows.append([str(t.number), *values, *(shown(t.params[k]) if k in t.params else "-" for k in names), number(t.seconds)])
     title = "Pareto front and best trials" if len(c.objectives) > 1 else "The best trials"
     return Table(title, ["trial", *told, *names, "seconds"], rows, "" if rows else "None is complete yet.")
 
