@@ -1,0 +1,341 @@
+"""The command line: what a user meets in a terminal, a log file, a script, and when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+import jaxhp
+from jaxhp.cli import app
+from jaxhp.cli._progress import following
+
+COMMANDS = ["tune", "list", "show", "best", "plot", "export"]
+
+BOWL = """
+    import jaxhp
+
+    space = jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0, default=0.9), "kind": jaxhp.Categorical(["a", "b"])})
+    metric = "loss"
+    trials = 12
+
+    def objective(trial):
+        return {"loss": trial["x"] ** 2 + (trial["kind"] == "b"), "size": trial["x"]}
+
+    def test(params):
+        with open("tested.txt", "a") as file:
+            print(params, file=file)
+        return {"score": 1.0 - abs(params["x"])}
+"""
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(text: str, name: str = "bowl.py") -> str:
+    Path(name).write_text(textwrap.dedent(text))
+    return name
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def tuned(*arguments: str) -> Result:
+    result = run("tune", write(BOWL), "--no-report", *arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def points(database: str = "bowl.db", name: str = "bowl") -> list[tuple[int, object, object]]:
+    return [(t.number, t.params, t.values) for t in jaxhp.Study.open(f"sqlite:///{database}", name).finished]
+
+
+# --- tune ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_tune_searches_compares_and_reports() -> None:
+    result = run("tune", write(BOWL), "--compare")
+    assert result.exit_code == 0, result.output
+    for text in ("12 trials", "defaults", "random search", "validation loss", "test score", "Best configuration", "Report: report.html"):
+        assert text in result.output
+    assert len(points()) == len(points(name="bowl-random")) == 12
+    page = Path("report.html").read_text()
+    assert "Comparison" in page and "best so far, random search" in page
+
+
+def test_the_table_holds_told_values_and_tests_each_configuration_once() -> None:
+    output = tuned("--compare").output
+    rows = {line.split("  ")[1].strip() if line.startswith("  ") else line: line for line in output.splitlines()}
+    best = min(points(), key=lambda p: p[2]["loss"])  # type: ignore[index]
+    tuned_row = next(line for line in rows.values() if "12 trials" in line and "random search" not in line)
+    assert f"{best[2]['loss']:.4f}" in tuned_row and f"{1 - abs(best[1]['x']):.4f}" in tuned_row  # type: ignore[index]
+    defaults = next(line for line in rows.values() if "defaults" in line)
+    assert "0.1000" in defaults  # test score of x = 0.9
+    tested = Path("tested.txt").read_text().splitlines()
+    assert len(tested) == len(set(tested))
+
+
+def test_the_defaults_are_a_trial_so_that_they_have_a_validation_value() -> None:
+    tuned("--sampler", "random_search")
+    assert points()[0][1] == {"x": 0.9, "kind": "a"}
+
+
+def test_a_finished_study_is_not_run_again_and_a_larger_total_continues_it() -> None:
+    tuned()
+    before = points()
+    assert "going on after 12 trials" in tuned().output
+    assert points() == before
+    tuned("--trials", "20")
+    extended = points()
+    assert extended[:12] == before and len(extended) == 20
+    Path("bowl.db").unlink()
+    tuned("--trials", "20")
+    assert points() == extended
+
+
+def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
+    tuned()
+    whole = points()
+    Path("bowl.db").unlink()
+    once = BOWL + textwrap.indent(
+        textwrap.dedent("""
+        import os
+        steady = objective
+
+        def objective(trial):
+            if trial.number == 5 and not os.path.exists("interrupted"):
+                open("interrupted", "w").close()
+                raise KeyboardInterrupt
+            return steady(trial)
+        """),
+        "    ",
+    )
+    result = run("tune", write(once), "--no-report")
+    assert result.exit_code == 130
+    assert "5 trials are safe in sqlite:///bowl.db; run the same command to go on" in result.output
+    assert run("tune", "bowl.py", "--no-report").exit_code == 0
+    assert points() == whole
+
+
+def test_ctrl_c_in_a_terminal_ends_with_130_and_loses_nothing() -> None:
+    slow = BOWL.replace("return {", "import time; time.sleep(0.2); return {")
+    command = [sys.executable, "-m", "jaxhp", "tune", write(slow), "--no-report", "--trials", "1000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (Path("bowl.db").exists() and jaxhp.storage.open_log("sqlite:///bowl.db").studies() and points()):
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "trials are safe" in errors and "Traceback" not in errors
+    study = jaxhp.Study.open("sqlite:///bowl.db")
+    assert study.ask().number == len(study.finished)  # the released trial comes first
+
+
+def test_sampler_and_seed_can_be_chosen_by_name() -> None:
+    tuned("--sampler", "sobol", "--seed", "3", "--name", "other", "--storage", "elsewhere.db")
+    study = jaxhp.Study.open("sqlite:///elsewhere.db", "other")
+    assert (study.sampler, study.seed) == ("sobol", 3)
+
+
+def test_a_finite_space_ends_when_nothing_is_left() -> None:
+    finite = """
+        import jaxhp
+        space = jaxhp.Space({"n": jaxhp.Int(1, 4)})
+        objective = lambda trial: trial["n"]
+        sampler = "grid_search"
+    """
+    result = run("tune", write(finite, "finite.py"), "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "no further configurations; 4 trials tried them all" in result.output
+
+
+def test_several_objectives_are_tuned_and_shown() -> None:
+    several = """
+        import jaxhp
+        space = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)})
+        directions = {"loss": "minimize", "speed": "maximize"}
+        def objective(trial):
+            return {"loss": trial["x"] ** 2, "speed": trial["x"]}
+    """
+    assert run("tune", write(several, "several.py"), "--trials", "10").exit_code == 0
+    front = json.loads(run("best", "several.db", "--json").output)
+    assert len(front) == 10  # here every trial is a trade-off
+
+
+def test_a_trial_that_fails_is_told_in_a_line_and_kept() -> None:
+    failing = BOWL.replace("def objective(trial):", "def objective(trial):\n        if trial.number == 3: raise ValueError('too [red] wide')")
+    result = run("tune", write(failing), "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "trial 3 failed: ValueError: too [red] wide" in result.output and "bowl.py" in result.output
+    assert "Traceback" not in result.output
+    shown = run("show", "bowl.db", "--trial", "3").output
+    assert "Traceback" in shown and "too [red] wide" in shown
+    assert "ValueError: too [red] wide" in run("show", "bowl.db").output
+
+
+def test_a_search_that_mostly_fails_stops_with_1() -> None:
+    broken = BOWL.replace('return {"loss"', 'return {"loss": 1 / 0, "old"')
+    result = run("tune", write(broken), "--no-report")
+    assert result.exit_code == 1
+    assert "ZeroDivisionError" in result.output and "Traceback" not in result.output
+
+
+def test_a_search_without_a_complete_trial_ends_with_1() -> None:
+    result = run("tune", write(BOWL.replace('return {"loss"', 'return {"loss": float("nan"), "old"')), "--trials", "4")
+    assert result.exit_code == 1
+    assert "none of the 4 trials completed" in result.output and Path("report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("objective = print", "does not define `space`"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})", "does not define `objective`"),
+        ("space = {'x': 1}\nobjective = print", "not a jaxhp.Space"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})\nobjective = 3", "`objective` is 3"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})\nobjective = print\ntrials = 0", "`trials` is 0"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})\nobjective = print\nsampler = 'magic'", "'magic' is unknown; choose one of"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})\nobjective = print\nsampler = jaxhp.sobol", "pair of parentheses"),
+        ("import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(2, 1)})", "low must be below high"),
+        ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
+        ("space = = 1", "invalid syntax"),
+    ],
+)
+def test_a_wrong_file_is_explained_with_2(text: str, message: str) -> None:
+    result = run("tune", write(text, "wrong.py"))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output and not Path("wrong.db").exists()
+
+
+def test_another_space_under_an_old_name_is_explained() -> None:
+    tuned()
+    result = run("tune", write(BOWL.replace("-1.0, 1.0", "-2.0, 2.0")), "--no-report")
+    assert result.exit_code == 2
+    assert "another space" in result.stderr and "name" in result.stderr
+
+
+# --- progress -----------------------------------------------------------------------------------------------------------------
+
+
+def watched(console: Console, trials: int = 100) -> None:
+    study = jaxhp.Study(jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)}), sampler=jaxhp.random_search(), metric="loss")
+    with following(console, study, trials, "a [search]") as told:
+        study.optimize(lambda t: t["x"], trials=trials, callbacks=[told])
+
+
+def test_a_log_file_gets_a_line_now_and_then() -> None:
+    file = io.StringIO()
+    watched(Console(file=file, width=200))
+    lines = file.getvalue().splitlines()
+    assert 10 <= len(lines) <= 12
+    assert re.fullmatch(r"a \[search\]: 100/100 trials, best loss [\d.e-]+ \(trial \d+\), .* s/trial, 0 s left", lines[-1])
+
+
+def test_a_terminal_gets_a_bar_with_best_and_rate() -> None:
+    file = io.StringIO()
+    watched(Console(file=file, force_terminal=True, width=200))
+    text = file.getvalue()
+    assert "100/100" in text and "best loss" in text and "a [search]" in text
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------------
+
+
+def test_list_names_every_study() -> None:
+    tuned("--compare")
+    output = run("list", "bowl.db").output
+    assert "bowl-random" in output and "loss" in output and output.count(" 12 ") == 2
+
+
+def test_best_prints_json_that_is_the_study_s() -> None:
+    tuned("--compare")  # the random search beside it does not make the database ambiguous
+    best = jaxhp.Study.open("sqlite:///bowl.db", "bowl").best
+    assert json.loads(run("best", "bowl.db", "--json").output) == {"number": best.number, "values": best.values, "params": best.params}
+    assert str(best.params["kind"]) in run("best", "bowl.db").output
+
+
+def test_show_prints_space_and_best_trials() -> None:
+    tuned()
+    output = run("show", "bowl.db", "--top", "3").output
+    assert "12" in output and "kind" in output and "best trials" in output
+
+
+def test_plot_writes_a_page() -> None:
+    tuned()
+    assert run("plot", "bowl.db", "-o", "page.html").exit_code == 0
+    assert Path("page.html").read_text().startswith("<!doctype html>")
+
+
+def test_export_gives_every_trial_as_csv_and_json() -> None:
+    tuned()
+    told = points()
+    rows = list(csv.DictReader(io.StringIO(run("export", "bowl.db", "--csv").output)))
+    assert [(int(r["number"]), float(r["params.x"]), float(r["values.loss"])) for r in rows] == [(n, p["x"], v["loss"]) for n, p, v in told]  # type: ignore[index]
+    assert run("export", "bowl.db", "--json", "-o", "trials.json").exit_code == 0
+    assert [(r["number"], r["params"], r["values"]) for r in json.loads(Path("trials.json").read_text())] == told
+
+
+def test_databases_are_found_or_the_way_to_one_is_told() -> None:
+    for command in COMMANDS[1:]:
+        result = run(command, "missing.db", *(["--csv"] if command == "export" else []))
+        assert result.exit_code == 2 and "there is no database missing.db" in result.stderr
+        assert not Path("missing.db").exists()
+    tuned()
+    tuned("--name", "second")
+    result = run("best", "bowl.db")
+    assert result.exit_code == 2 and "'bowl', 'second'" in result.stderr.replace("bowl, second", "'bowl', 'second'") and "--study" in result.stderr
+    assert run("best", "bowl.db", "--study", "second").exit_code == 0
+    assert run("best", "bowl.db", "--study", "third").exit_code == 2
+    assert run("export", "bowl.db", "--study", "second").exit_code == 2  # neither --csv nor --json
+
+
+# --- the command itself -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: jaxhp {command}" in result.output
+
+
+def test_version_is_the_packages() -> None:
+    assert run("--version").output == f"jaxhp {jaxhp.__version__}\n"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = """
+        import sys
+        from typer.testing import CliRunner
+        from jaxhp.cli import app
+        assert CliRunner().invoke(app, ["tune", "--help"]).exit_code == 0
+        print({"jax", "numba", "scipy", "sqlalchemy", "plotly", "sklearn"} & set(sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich.markup"])
+def test_without_its_extra_the_command_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from jaxhp.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'pip install "jaxhp[cli]"' in done.stderr and "Traceback" not in done.stderr

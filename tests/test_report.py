@@ -1,0 +1,252 @@
+"""The report: one file, offline, whatever a study holds; and figures that say what the trials say."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxhp
+from jaxhp import Categorical, Float, Int, MissingExtra, Ordinal, Space, StorageError, Study, Trial, report
+from jaxhp.report import _figures
+from jaxhp.report._columns import Metric, columns
+
+
+def space() -> Space:
+    return Space(
+        {
+            "x": Float(-1.0, 1.0),
+            "rate": Float(1e-4, 1.0, log=True),
+            "n": Int(1, 64, log=True),
+            "size": Ordinal([32, 64, 128]),
+            "kind": Categorical(["a", "b", None]),
+            "m": Float(0.1, 1.0, when={"kind": "b"}),
+        }
+    )
+
+
+def loss(trial: Trial) -> float:
+    return trial["x"] ** 2 + trial.params.get("m", 0.0)
+
+
+def study(**more: Any) -> Study:
+    return Study(space(), sampler=jaxhp.random_search(), seed=1, **more)
+
+
+def empty() -> Study:
+    return study()
+
+
+def single() -> Study:
+    return study().optimize(loss, trials=1)
+
+
+def usual() -> Study:
+    return study(metric="loss").optimize(lambda t: {"loss": loss(t), "accuracy": t["x"]}, trials=30)
+
+
+def maximised() -> Study:
+    return study(direction="maximize", metric="accuracy").optimize(lambda t: -loss(t), trials=30)
+
+
+def some_failed() -> Study:
+    values = {3: math.nan, 4: math.inf, 5: -math.inf, 6: 1e300}
+    return study().optimize(lambda t: values.get(t.number, loss(t)), trials=30)
+
+
+def all_failed() -> Study:
+    def objective(trial: Trial) -> float:
+        raise ValueError("</script><b>boom</b>")
+
+    return study().optimize(objective, trials=8, max_failed=1.0)
+
+
+def several() -> Study:
+    directions = {"loss": "minimize", "speed": "maximize"}
+    constrained = study(directions=directions, constraints={"memory": "<= 0.5"})
+    return constrained.optimize(lambda t: {"loss": loss(t), "speed": t["rate"], "memory": abs(t["x"])}, trials=40)
+
+
+def reported() -> Study:
+    def objective(trial: Trial) -> float:
+        for step in range(3):
+            trial.report(step, loss(trial) + 1.0 / (1 + step))
+        return loss(trial)
+
+    return study().optimize(objective, trials=12)
+
+
+def running() -> Study:
+    open_ended = usual()
+    open_ended.ask()
+    return open_ended
+
+
+STUDIES = [empty, single, usual, maximised, some_failed, all_failed, several, reported, running]
+
+
+def figures(text: str) -> list[dict[str, Any]]:
+    """The figures of a page, as a browser would read them."""
+    drawn = re.findall(r'^draw\("figure\d+", (.*)\);$', text.split("function draw")[1], flags=re.MULTILINE)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return [json.loads(figure, parse_constant=refuse) for figure in drawn]
+
+
+@pytest.mark.parametrize("make", STUDIES)
+def test_every_study_gives_a_page_whose_figures_plotly_accepts(make: Any) -> None:
+    text = report.html(make())
+    drawn = figures(text)
+    assert drawn
+    assert text.count('class="figure"') == len(drawn)
+    for figure in drawn:
+        plotly.graph_objects.Figure(figure)  # raises on an unknown or invalid property
+
+
+def test_the_page_needs_no_network() -> None:
+    text = report.html(usual())
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", own)
+    assert "Plotly.newPlot(" in text and len(text) > 1_000_000  # plotly's JavaScript is inside
+
+
+def test_the_best_so_far_is_the_running_best_of_completed_trials() -> None:
+    for made, better in ((some_failed(), min), (maximised(), max)):
+        c = columns(made)
+        line = _figures.history(c, c.metrics[0], {})["data"][1]
+        best: list[float] = []
+        for trial in made.finished:
+            if trial.status == jaxhp.Status.COMPLETE:
+                best.append(better([*best[-1:], trial.value]))
+        assert line["y"] == [*best, best[-1]]
+
+
+def test_failures_are_marked_at_the_bad_edge_where_they_happened() -> None:
+    for made in (some_failed(), all_failed()):
+        c = columns(made)
+        figure = _figures.history(c, c.metrics[0], {})
+        marks = next(t for t in figure["data"] if t["name"] == "failed")
+        assert marks["x"] == [t.number for t in made.finished if t.status == jaxhp.Status.FAILED]
+        shown = figure["layout"]["yaxis"]["range"]
+        assert all(shown[0] <= y <= shown[1] for y in (math.log10(v) if figure["layout"]["yaxis"].get("type") == "log" else v for v in marks["y"]))
+
+
+def test_other_studies_are_drawn_beside() -> None:
+    names = [t.get("name") for t in figures(report.html(usual(), against={"random search": usual(), "empty": empty()}))[0]["data"]]
+    assert "best so far, random search" in names
+
+
+def test_slices_have_one_axis_per_parameter_on_its_scale() -> None:
+    made = usual()
+    figure = _figures.slices(columns(made))
+    axes = [figure["layout"][f"xaxis{'' if j == 0 else j + 1}"] for j in range(6)]
+    assert [a["title"]["text"] for a in axes] == ["x", "rate", "n", "size", "kind", "m"]
+    assert [a["type"] for a in axes] == ["linear", "log", "log", "category", "category", "linear"]
+    assert axes[1]["range"][0] < -4 < 0 < axes[1]["range"][1]  # the whole space, so that a best at a bound is seen
+    assert axes[3]["categoryarray"] == ["32", "64", "128"]
+    momentum = figure["data"][5]["x"]
+    assert momentum == [t.params.get("m") for t in made.finished]
+    assert None in momentum
+
+
+def test_inactive_parameters_have_their_own_tick_in_parallel_coordinates() -> None:
+    made = usual()
+    figure = _figures.parallel(columns(made))
+    assert figure is not None
+    *parameters, metric = figure["data"][0]["dimensions"]
+    momentum = parameters[5]
+    at = dict(zip(momentum["ticktext"], momentum["tickvals"], strict=True))["inactive"]
+    assert [v == at for v in momentum["values"]] == ["m" not in t.params for t in made.finished]
+    assert at < 0.1
+    assert np.allclose(parameters[1]["values"], [math.log10(t["rate"]) for t in made.finished])
+    assert metric["label"] == "loss" and len(metric["values"]) == 30
+
+
+def test_the_table_of_best_trials_is_in_order() -> None:
+    made = usual()
+    table = report.summary(made, top=5)[0]
+    best = sorted(made.finished, key=lambda t: t.values["loss"])[:5]
+    assert [row[0] for row in table.rows] == [str(t.number) for t in best]
+    assert table.header == ["trial", "loss", "accuracy", "x", "rate", "n", "size", "kind", "m", "seconds"]
+
+
+def test_failures_are_counted_by_reason() -> None:
+    table = report.summary(all_failed())[1]
+    assert table.rows == [["8", "ValueError: </script><b>boom</b>", "0"]]
+
+
+def test_the_pareto_front_comes_first() -> None:
+    made = several()
+    c = columns(made)
+    assert {c.trials[i].number for i in c.front} == {t.number for t in made.pareto}
+    assert set(c.ranked[: len(c.front)]) == set(c.front)
+    assert all(c.complete[i] for i in c.ranked)
+
+
+def test_names_and_errors_are_text_never_markup() -> None:
+    name = "<img src=x onerror=alert(1)>"
+    strange = Study(Space({name: Categorical(["<b>", "</script>"])}), sampler=jaxhp.random_search(), name=name)
+    text = report.html(strange.optimize(lambda t: float(t.number), trials=3))
+    text += report.html(all_failed())
+    assert name not in text
+    assert "<b>boom" not in text
+    assert text.count("</script>") == 4  # two pages of two scripts
+
+
+def test_learning_curves_are_drawn_where_trials_reported() -> None:
+    made = reported()
+    figure = _figures.curves(columns(made))
+    assert len(figure["data"]) == 12
+    assert figure["data"][-1]["name"] == f"trial {made.best.number}"  # drawn last, in front
+    assert figure["data"][-1]["y"] == [loss(made.best) + 1.0 / (1 + step) for step in range(3)]
+
+
+@settings(derandomize=True, max_examples=200)
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30), maximise=st.booleans())
+def test_a_value_axis_is_finite_and_shows_the_best(values: list[float], maximise: bool) -> None:
+    metric = Metric("loss", -1.0 if maximise else 1.0, True, np.array(values))
+    axis = _figures.value_axis(metric, metric.values)
+    low, high = axis.layout["range"]
+    assert math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(axis.edge)
+    best = max(values) if maximise else min(values)
+    assert low <= (math.log10(best) if axis.layout.get("type") == "log" else best) <= high
+
+
+def test_a_few_terrible_values_do_not_flatten_the_rest() -> None:
+    values = np.append(np.linspace(-1.0, 1.0, 50), [1e12, 1e9])
+    axis = _figures.value_axis(Metric("loss", 1.0, True, values), values)
+    assert axis.clipped and axis.layout["range"][1] < 10.0
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = report.write(single(), tmp_path / "report.html")
+    before = path.read_text()
+    assert before.startswith("<!doctype html>")
+    with pytest.raises(StorageError, match="cannot write"):
+        report.write(single(), tmp_path / "missing" / "report.html")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        report.write(usual(), path)
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_without_plotly_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(MissingExtra, match=r"jaxhp\[plot\]"):
+        report.html(single())
