@@ -43,9 +43,10 @@ def gradient(X: Floats, z: Floats, extra: Floats, kind: Floats, theta: Floats, t
     weights = inverse - np.outer(inverse @ z, inverse @ z)
     r = np.sqrt(5.0 * squared_distance(X, X, kind, theta[:-2]))
     shared = theta[-2] * 5.0 / 3.0 * (1.0 + r) * np.exp(-r)
-    derivatives = [
-        shared * squared_distance(X[:, [j]], X[:, [j]], kind[[j]], theta[[j]]) for j in range(len(kind))
-    ] + [kernel(X, X, kind, theta), theta[-1] * np.eye(len(z))]
+    derivatives = [shared * squared_distance(X[:, [j]], X[:, [j]], kind[[j]], theta[[j]]) for j in range(len(kind))] + [
+        kernel(X, X, kind, theta),
+        theta[-1] * np.eye(len(z)),
+    ]
     slope = np.array([0.5 * np.sum(weights * dK) for dK in derivatives])
     return np.asarray(slope + _priors.penalty(table, np.log(theta))[1])
 
@@ -56,9 +57,7 @@ def gls_mean(K: Floats, z: Floats) -> float:
     return float(ones @ np.linalg.solve(K, z) / (1.0 + ones @ np.linalg.solve(K, ones)))
 
 
-def predict(
-    X: Floats, z: Floats, extra: Floats, kind: Floats, theta: Floats, Q: Floats
-) -> tuple[Floats, Floats]:
+def predict(X: Floats, z: Floats, extra: Floats, kind: Floats, theta: Floats, Q: Floats) -> tuple[Floats, Floats]:
     """Mean (q,) and joint covariance (q, q) of f at Q, the mean plugged in."""
     K, k = covariance(X, extra, kind, theta), kernel(X, Q, kind, theta)
     m = gls_mean(K, z)
@@ -76,7 +75,7 @@ def leave_one_out(X: Floats, z: Floats, extra: Floats, kind: Floats, theta: Floa
 
 
 def inverse_hessian(pairs: list[tuple[Floats, Floats]]) -> Floats:
-    """The BFGS matrix after the given (s, y), oldest first, from gamma I with the newest pair's gamma (Nocedal and Wright, eq. 7.16, 7.20)."""
+    """The BFGS matrix after the given (s, y), oldest first, from gamma I of the newest (Nocedal and Wright, eq. 7.16, 7.20)."""
     s, y = pairs[-1]
     H = np.eye(len(s)) * (s @ y) / (y @ y)
     for s, y in pairs:

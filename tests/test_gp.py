@@ -249,10 +249,10 @@ def test_the_penalty_gradient_equals_central_differences() -> None:
 
 def test_the_penalties_are_the_stated_priors() -> None:
     gamma = lambda x, shape, rate: -((shape - 1.0) * math.log(x) - rate * x)  # noqa: E731
-    l, s2, v = 0.3, 1.7, 0.02
-    expected = 0.1 / l**2 + 0.1 * l**2 + gamma(s2, 2.0, 1.0) + gamma(v, 1.1, 30.0)
+    length, s2, v = 0.3, 1.7, 0.02
+    expected = 0.1 / length**2 + 0.1 * length**2 + gamma(s2, 2.0, 1.0) + gamma(v, 1.1, 30.0)
     table = _priors.penalties(1)
-    assert _priors.penalty(table, np.log([l, s2, v]))[0] == pytest.approx(expected)
+    assert _priors.penalty(table, np.log([length, s2, v]))[0] == pytest.approx(expected)
     np.testing.assert_allclose(np.exp(table[:, 4:]), [(1e-3, 100.0), (0.05, 20.0), (1e-6, 1.0)])
 
 
@@ -277,9 +277,9 @@ def test_a_warm_start_at_the_optimum_stays_there() -> None:
     p = problem(40, 4, 1)
     theta = fit(p.X, p.z, p.extra, p.kind, None, 200)
     np.testing.assert_allclose(fit(p.X, p.z, p.extra, p.kind, theta, 8), theta, rtol=1e-2)
-    assert objective(p.X, p.z, p.extra, p.kind, fit(p.X, p.z, p.extra, p.kind, theta, 8))[0] <= objective(
-        p.X, p.z, p.extra, p.kind, theta
-    )[0]
+    assert (
+        objective(p.X, p.z, p.extra, p.kind, fit(p.X, p.z, p.extra, p.kind, theta, 8))[0] <= objective(p.X, p.z, p.extra, p.kind, theta)[0]
+    )
 
 
 def test_a_coordinate_whose_bounds_coincide_is_held_there() -> None:
@@ -358,7 +358,11 @@ def test_a_start_that_cannot_be_evaluated_is_left_by_raising_the_noise() -> None
 
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.tuples(*[st.sampled_from([0.0, 1e-12, 0.25, 0.5, 1.0])] * 3, st.sampled_from([-3.0, -1e-9, 0.0, 1.0, 8.0])), min_size=1, max_size=20),
+    rows=st.lists(
+        st.tuples(*[st.sampled_from([0.0, 1e-12, 0.25, 0.5, 1.0])] * 3, st.sampled_from([-3.0, -1e-9, 0.0, 1.0, 8.0])),
+        min_size=1,
+        max_size=20,
+    ),
     kind=st.tuples(*[st.sampled_from([0, 1])] * 3),
     extra=st.sampled_from([0.0, 1e-12, 0.5, 1e6]),
 )
@@ -496,35 +500,36 @@ def test_the_sweep_inverts_and_carries_its_border(N: int) -> None:
     K, z = W @ W.T / N, draw.normal(size=N)
     T, R = np.zeros((N + 8, N + 8)), np.zeros((8, N + 8))
     T[:N, :N], T[N, :N], T[N + 1, :N] = np.tril(K), z, 1.0
-    logdet = _kernels._sweep(T, R, N, N + 2, True)
+    logdet = _kernels._sweep(T, R, N, N + 2)
     inverse = np.linalg.inv(K)
     assert logdet == pytest.approx(np.linalg.slogdet(K)[1])
     np.testing.assert_allclose(np.tril(T[:N, :N]), np.tril(inverse), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(T[N : N + 2, :N], -np.array([inverse @ z, inverse.sum(1)]), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose([T[N, N], T[N + 1, N], T[N + 1, N + 1]], [-z @ inverse @ z, -inverse.sum(0) @ z, -inverse.sum()], rtol=1e-8)
     T = np.tril(K)
-    assert _kernels._sweep(T, np.zeros((8, N)), N, N, False) == pytest.approx(logdet)
+    assert _kernels._sweep(T, np.zeros((8, N)), N, N) == pytest.approx(logdet)
     np.testing.assert_allclose(np.tril(T), np.linalg.inv(np.linalg.cholesky(K)), rtol=1e-8, atol=1e-8)
-    assert _kernels._sweep(np.tril(K - 10.0 * np.eye(N)), np.zeros((8, N)), N, N, True) == math.inf
+    assert _kernels._sweep(np.tril(K - 10.0 * np.eye(N)), np.zeros((8, N)), N, N) == math.inf
 
 
-@pytest.mark.parametrize("count", [1, 3, 6, 9])
-def test_the_search_direction_is_the_dense_bfgs_one(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 3, 6, 9])
+@pytest.mark.parametrize("free", [(1.0, 1.0, 1.0, 1.0, 1.0), (1.0, 0.0, 1.0, 1.0, 0.0)])
+def test_the_search_direction_is_the_dense_bfgs_one(count: int, free: tuple[float, ...]) -> None:
     draw = np.random.default_rng(count)
     M = draw.normal(size=(5, 5))
-    H = M @ M.T + np.eye(5)
-    g, pairs, ring = draw.normal(size=5), [], np.zeros((_kernels.MEMORY, 2, 5))
+    hessian, g, kept = M @ M.T + np.eye(5), draw.normal(size=5), np.array(free) == 1.0
+    S, Y = np.full((_kernels.MEMORY, 5), np.nan), np.full((_kernels.MEMORY, 5), np.nan)
+    pairs = []
     for i in range(count):
         s = draw.normal(size=5)
-        pairs.append((s, H @ s))
-        ring[i % _kernels.MEMORY] = pairs[-1]
-    direction = _kernels._direction(g, np.ones(5), ring, count)
-    np.testing.assert_allclose(direction, -twin.inverse_hessian(pairs[-_kernels.MEMORY :]) @ g, rtol=1e-9)
-    free = np.array([1.0, 0.0, 1.0, 1.0, 1.0])
-    held = _kernels._direction(g, free, ring, count)
-    kept = free == 1.0
-    np.testing.assert_allclose(held[kept], -twin.inverse_hessian([(s[kept], y[kept]) for s, y in pairs[-_kernels.MEMORY :] if s[kept] @ y[kept] > 0]) @ g[kept], rtol=1e-9)
-    assert held[1] == 0.0
+        S[i % _kernels.MEMORY], Y[i % _kernels.MEMORY] = s, hessian @ s
+        pairs.append((s[kept], (hessian @ s)[kept]))
+    usable = [(s, y) for s, y in pairs[-_kernels.MEMORY :] if s @ y > 0.0]
+    out = np.empty(5)
+    _kernels._direction(g, np.array(free), S, Y, count, out)
+    expected = twin.inverse_hessian(usable) if usable else np.eye(kept.sum())
+    np.testing.assert_allclose(out[kept], -expected @ g[kept], rtol=1e-9)
+    assert (out[~kept] == 0.0).all()
 
 
 def test_projection_and_draw_equal_triangular_solves() -> None:

@@ -29,15 +29,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from jaxhp._types import Floats
 
+Int8s: TypeAlias = npt.NDArray[np.int8]
+
 P = ParamSpec("P")
-T_co = TypeVar("T_co", covariant=True)
+Result = TypeVar("Result")
 
 MEMORY = 6  # pairs kept by L-BFGS
 ARMIJO = 1e-4
@@ -47,10 +50,10 @@ LONGEST_STEP = 2.0  # of any log theta in one iteration: a factor of e^2
 _uncached_told = False
 
 
-def _compiled(function: Callable[P, T_co], fastmath: set[str] | bool) -> Callable[P, T_co]:
+def _compiled(function: Callable[P, Result], fastmath: set[str] | bool) -> Callable[P, Result]:
     global _uncached_told
     try:
-        return numba.njit(cache=True, fastmath=fastmath)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, fastmath=fastmath)(function)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
@@ -62,15 +65,15 @@ def _compiled(function: Callable[P, T_co], fastmath: set[str] | bool) -> Callabl
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return numba.njit(fastmath=fastmath)(function)  # type: ignore[no-any-return]
+        return numba.njit(fastmath=fastmath)(function)
 
 
-def contracted(function: Callable[P, T_co]) -> Callable[P, T_co]:
+def contracted(function: Callable[P, Result]) -> Callable[P, Result]:
     """Compile on first use, cached, with fused multiply-adds."""
     return _compiled(function, {"contract"})
 
 
-def reassociated(function: Callable[P, T_co]) -> Callable[P, T_co]:
+def reassociated(function: Callable[P, Result]) -> Callable[P, Result]:
     """As `contracted`, with reductions in vector lanes."""
     return _compiled(function, {"contract", "reassoc"})
 
@@ -120,7 +123,7 @@ def _exp_negative(x: float) -> float:
 
 @contracted
 def _scale(X: Floats, theta: Floats, n: int, out: Floats) -> None:
-    """x / l into `out`; equal levels of a Hamming dim stay equal."""
+    """X / l into `out`; equal levels of a Hamming dim stay equal."""
     for a in range(X.shape[0]):
         inverse = 1.0 / theta[a]
         for j in range(n):
@@ -128,7 +131,7 @@ def _scale(X: Floats, theta: Floats, n: int, out: Floats) -> None:
 
 
 @contracted
-def _kernel_row(Xs: Floats, point: Floats, kind: Floats, theta: Floats, m: int, value: Floats, weight: Floats) -> None:
+def _kernel_row(Xs: Floats, point: Floats, kind: Int8s, theta: Floats, m: int, value: Floats, weight: Floats) -> None:
     """k(x_j, point) and its length-scale weight s2 5/3 (1 + r') exp(-r') for j < m; both already scaled by 1/l."""
     d = Xs.shape[0]
     for j in range(m):
@@ -185,13 +188,14 @@ def _rank8(T: Floats, R: Floats, first: int, last: int, sign: float) -> None:
 
 
 @contracted
-def _sweep(T: Floats, R: Floats, N: int, rows: int, inverse: bool) -> float:
-    """Eliminate the N pivots of the lower triangle T in place (module docstring); R (8, columns of T) is scratch, zero beyond `rows`.
+def _sweep(T: Floats, R: Floats, N: int, rows: int) -> float:
+    """Eliminate the N pivots of the lower triangle T (rows, .) in place; log|K|, infinite when K is not positive definite.
 
-    Returns log|K|, infinite when K is not positive definite. `rows` - N border rows take part.
+    With border rows, rows > N, K becomes K^-1; without, L^-1. R (8, columns of T) is scratch, zero beyond `rows`.
     """
     logdet = 0.0
-    width = T.shape[1]
+    inverse = rows > N
+    width = (rows + 7) & ~7
     for k in range(0, N, 8):
         end = k + 8
         for r in range(8):
@@ -239,7 +243,7 @@ def _objective(
     X: Floats,
     z: Floats,
     extra: Floats,
-    kind: Floats,
+    kind: Int8s,
     table: Floats,
     t: Floats,
     T: Floats,
@@ -254,22 +258,24 @@ def _objective(
     """
     d, n = X.shape[0], z.size
     N = (n + 7) & ~7
-    theta = np.exp(t)
+    theta = np.empty(d + 2)
+    for c in range(d + 2):
+        theta[c] = math.exp(t[c])
     v = theta[d + 1]
     _scale(X, theta, n, Xs)
     for i in range(n):
         _kernel_row(Xs, Xs[:, i], kind, theta, (i + 8) & ~7, T[i], G[i])
         T[i, i] = theta[d] + v + extra[i]
-    T[n : N + 2] = 0.0
-    for i in range(n, N):
-        T[i, i] = 1.0
+    for i in range(n, N + 2):
+        for j in range(N + 2):
+            T[i, j] = 1.0 if i == j and i < N else 0.0
     for i in range(n):
         T[N, i] = z[i]
         T[N + 1, i] = 1.0
-    logdet = _sweep(T, R, N, N + 2, True)
+    logdet = _sweep(T, R, N, N + 2)
     if not math.isfinite(logdet):
         return math.inf
-    minus_u = T[N + 1]
+    minus_u = T[N + 1]  # zero in the pad
     S = -T[N + 1, N + 1]
     m = -T[N + 1, N] / (1.0 + S)
     quadratic = -T[N, N] - m * m * (1.0 + S)
@@ -279,30 +285,34 @@ def _objective(
         a[j] = -T[N, j] + m * minus_u[j]
     trace = 0.0  # of Q
     noisy = 0.0  # sum_i Q_ii noise_i
-    q = np.empty(N)
+    q0, q1 = np.empty(N), np.empty(N)
     sums = np.zeros((d, N))
-    for i in range(n):
-        row, weight = T[i], G[i]
-        ai, ui = a[i], minus_u[i] / (1.0 + S)
-        qii = row[i] - ai * ai - ui * minus_u[i]
-        trace += qii
-        noisy += qii * (v + extra[i])
-        last = (i + 7) & ~7
-        for j in range(last):
-            q[j] = (row[j] - ai * a[j] - ui * minus_u[j]) * weight[j]
-        for j in range(i, last):
-            q[j] = 0.0
+    for i in range(0, n, 2):  # rows in pairs share the loads below; a row of the pad has weight 0
+        last = (i + 8) & ~7
+        for k in range(i, i + 2):
+            q, row, weight = (q0 if k == i else q1), T[k], G[k]
+            ak, uk = a[k], minus_u[k] / (1.0 + S)
+            if k < n:
+                qkk = row[k] - ak * ak - uk * minus_u[k]
+                trace += qkk
+                noisy += qkk * (v + extra[k])
+            for j in range(last):
+                q[j] = (row[j] - ak * a[j] - uk * minus_u[j]) * weight[j]
+            for j in range(k, last):
+                q[j] = 0.0
         for c in range(d):
-            x, total, here = Xs[c], sums[c], Xs[c, i]
+            x, total, x0, x1 = Xs[c], sums[c], Xs[c, i], Xs[c, i + 1]
             if kind[c] == 0:
                 for j in range(last):
-                    diff = x[j] - here
-                    total[j] += q[j] * diff * diff
+                    b, e = x[j] - x0, x[j] - x1
+                    total[j] += q0[j] * b * b + q1[j] * e * e
             else:
                 for j in range(last):
-                    total[j] += q[j] if x[j] != here else 0.0
+                    total[j] += (q0[j] if x[j] != x0 else 0.0) + (q1[j] if x[j] != x1 else 0.0)
     for c in range(d):
-        gradient[c] = np.sum(sums[c])
+        gradient[c] = 0.0
+        for j in range(N):
+            gradient[c] += sums[c, j]
         if kind[c] != 0:
             gradient[c] /= theta[c] * theta[c]
     gradient[d] = 0.5 * (n - (quadratic - m * m) - S / (1.0 + S) - noisy)
@@ -312,106 +322,116 @@ def _objective(
         linear = table[c, 3] * math.exp(t[c])
         value += short + long + table[c, 2] * t[c] + linear
         gradient[c] += 2.0 * (long - short) + table[c, 2] + linear
-    return value
+    return float(value)
 
 
 @contracted
-def _direction(g: Floats, free: Floats, pairs: Floats, count: int) -> Floats:
-    """-H g over the free coordinates by the two-loop recursion (Nocedal and Wright 2006, algorithm 7.4); pairs (MEMORY, 2, p)."""
-    q = g * free
-    scale = 1.0
+def _direction(g: Floats, free: Floats, S: Floats, Y: Floats, count: int, out: Floats) -> None:
+    """Out = -H g over the free coordinates by the two-loop recursion (Nocedal and Wright 2006, algorithm 7.4).
+
+    S and Y (MEMORY, p) are rings of the last steps and gradient changes, of which `count` were ever stored.
+    """
+    p = g.size
+    s, y = np.empty(p), np.empty(p)
+    ratio, curvature = np.zeros(MEMORY), np.zeros(MEMORY)
+    scale = 0.0  # of the initial H: from the newest pair that is curved within the free coordinates
+    for c in range(p):
+        out[c] = -g[c] * free[c]
     kept = min(count, MEMORY)
-    ratio = np.zeros(MEMORY)
-    curvature = np.zeros(MEMORY)
-    for back in range(1, kept + 1):
-        slot = (count - back) % MEMORY
-        s, y = pairs[slot, 0] * free, pairs[slot, 1] * free
-        curvature[slot] = np.sum(s * y)
-        if curvature[slot] > 0.0:
-            if scale == 1.0:
-                scale = curvature[slot] / np.sum(y * y)
-            ratio[slot] = np.sum(s * q) / curvature[slot]
-            q -= ratio[slot] * y
-    q *= scale
-    for back in range(kept, 0, -1):
-        slot = (count - back) % MEMORY
-        if curvature[slot] > 0.0:
-            s, y = pairs[slot, 0] * free, pairs[slot, 1] * free
-            q += (ratio[slot] - np.sum(y * q) / curvature[slot]) * s
-    return -q
+    for visit in range(2 * kept):  # newest to oldest, then back
+        slot = (count - 1 - min(visit, 2 * kept - 1 - visit)) % MEMORY
+        for c in range(p):
+            s[c], y[c] = S[slot, c] * free[c], Y[slot, c] * free[c]
+        if visit < kept:
+            curvature[slot] = _dot(s, y, p)
+            if curvature[slot] > 0.0:
+                ratio[slot] = _dot(s, out, p) / curvature[slot]
+                if scale == 0.0:
+                    scale = curvature[slot] / _dot(y, y, p)
+                for c in range(p):
+                    out[c] -= ratio[slot] * y[c]
+        if visit == kept and scale > 0.0:
+            for c in range(p):
+                out[c] *= scale
+        if visit >= kept and curvature[slot] > 0.0:
+            ahead = ratio[slot] - _dot(y, out, p) / curvature[slot]
+            for c in range(p):
+                out[c] += ahead * s[c]
 
 
 @contracted
-def minimize(
-    X: Floats, z: Floats, extra: Floats, kind: Floats, table: Floats, t: Floats, iterations: int
-) -> tuple[float, Floats, Floats, int]:
-    """Projected L-BFGS from log theta t: F, log theta, gradient, evaluations; F is infinite when no start could be evaluated.
+def minimize(X: Floats, z: Floats, extra: Floats, kind: Int8s, table: Floats, t: Floats, iterations: int) -> tuple[float, Floats, int]:
+    """Projected L-BFGS from log theta t, which it moves: F, the gradient, and the number of evaluations.
 
+    A start at which K is not positive definite is left by raising v tenfold, up to eight times; F is infinite if that did not help.
     With `iterations` 0 this is one evaluation of the objective.
     """
     d, n = X.shape[0], z.size
     p, N = d + 2, (n + 7) & ~7
     T, G, R, Xs = _aligned(N + 8, N + 8), _aligned(N, N), _aligned(8, N + 8), _aligned(d, N)
+    S, Y = np.empty((MEMORY, p)), np.empty((MEMORY, p))
+    g, g_next, t_next = np.empty(p), np.empty(p), np.empty(p)
+    free, step = np.empty(p), np.empty(p)
     low, high = table[:, 4], table[:, 5]
-    t = np.minimum(np.maximum(t, low), high)
-    g, g_next, free = np.empty(p), np.empty(p), np.empty(p)
-    f = _objective(X, z, extra, kind, table, t, T, G, R, Xs, g)
-    evaluations = 1
-    while not math.isfinite(f) and evaluations <= 8:
-        t[d + 1] = min(t[d + 1] + math.log(10.0), high[d + 1])
+    for c in range(p):
+        t[c] = min(max(t[c], low[c]), high[c])
+    f = math.inf
+    evaluations = 0
+    while evaluations < 9:
         f = _objective(X, z, extra, kind, table, t, T, G, R, Xs, g)
         evaluations += 1
-    if not math.isfinite(f):
-        return f, t, g, evaluations
-    pairs = np.zeros((MEMORY, 2, p))
+        if math.isfinite(f):
+            break
+        t[d + 1] = min(t[d + 1] + math.log(10.0), high[d + 1])
     count = 0
-    iteration = 0
-    while iteration < iterations:
-        iteration += 1
+    for _ in range(iterations if math.isfinite(f) else 0):
+        steepest = 0.0
         for c in range(p):
             held = (t[c] <= low[c] and g[c] > 0.0) or (t[c] >= high[c] and g[c] < 0.0)
             free[c] = 0.0 if held else 1.0
-        if np.max(np.abs(g * free)) < GRADIENT_TOLERANCE:
+            steepest = max(steepest, abs(g[c]) * free[c])
+        if steepest < GRADIENT_TOLERANCE:
             break
-        step = _direction(g, free, pairs, count)
+        _direction(g, free, S, Y, count, step)
+        longest = 0.0
+        for c in range(p):
+            longest = max(longest, abs(step[c]))
+        scale = min(1.0, LONGEST_STEP / longest)
         if count == 0:
-            step *= min(1.0, 1.0 / math.sqrt(np.sum(step * step)))
-        step *= min(1.0, LONGEST_STEP / np.max(np.abs(step)))
-        accepted = False
-        f_next, t_next = f, t
+            scale = min(scale, 1.0 / math.sqrt(_dot(step, step, p)))
+        f_next = math.inf
         for _ in range(12):
-            t_next = np.minimum(np.maximum(t + step, low), high)
-            slope = np.sum(g * (t_next - t))
+            slope = 0.0
+            for c in range(p):
+                t_next[c] = min(max(t[c] + scale * step[c], low[c]), high[c])
+                slope += g[c] * (t_next[c] - t[c])
             if slope >= 0.0:
                 break
             f_next = _objective(X, z, extra, kind, table, t_next, T, G, R, Xs, g_next)
             evaluations += 1
             if f_next <= f + ARMIJO * slope:
-                accepted = True
                 break
-            shrink = 0.1
-            if math.isfinite(f_next):  # minimum of the parabola through f, slope and f_next
-                shrink = min(max(-0.5 * slope / (f_next - f - slope), 0.1), 0.5)
-            step *= shrink
-        if not accepted:
+            # towards the minimum of the parabola through f, slope and f_next
+            scale *= min(max(-0.5 * slope / (f_next - f - slope), 0.1), 0.5) if math.isfinite(f_next) else 0.1
+        if not f_next < f:
             if count == 0:
                 break
             count = 0  # forget the curvature and try the gradient once
             continue
-        gain = f - f_next
-        s, y = t_next - t, g_next - g
-        if np.sum(s * y) > 1e-10 * np.sum(y * y):
-            pairs[count % MEMORY, 0], pairs[count % MEMORY, 1] = s, y
+        slot = count % MEMORY
+        for c in range(p):
+            S[slot, c], Y[slot, c] = t_next[c] - t[c], g_next[c] - g[c]
+            t[c], g[c] = t_next[c], g_next[c]
+        if _dot(S[slot], Y[slot], p) > 1e-10 * _dot(Y[slot], Y[slot], p):
             count += 1
-        f, t = f_next, t_next
-        g[:] = g_next
+        gain, f = f - f_next, f_next
         if gain < VALUE_TOLERANCE * max(1.0, abs(f)):
             break
-    return f, t, g, evaluations
+    return f, g, evaluations
 
 
 @contracted
-def factorize(X: Floats, noise: Floats, kind: Floats, theta: Floats, n: int, Linv: Floats) -> bool:
+def factorize(X: Floats, noise: Floats, kind: Int8s, theta: Floats, n: int, Linv: Floats) -> bool:
     """Write the n rows of L^-1 into Linv (cap, cap); False when K + diag(noise) is not positive definite (Linv is then untouched)."""
     d = X.shape[0]
     N = (n + 7) & ~7
@@ -421,9 +441,8 @@ def factorize(X: Floats, noise: Floats, kind: Floats, theta: Floats, n: int, Lin
         _kernel_row(Xs, Xs[:, i], kind, theta, (i + 8) & ~7, T[i], weight)
         T[i, i] = theta[d] + noise[i]
     for i in range(n, N):
-        T[i] = 0.0
         T[i, i] = 1.0
-    if not math.isfinite(_sweep(T, R, N, N, False)):
+    if not math.isfinite(_sweep(T, R, N, N)):
         return False
     for i in range(n):
         for j in range(i + 1):
@@ -432,7 +451,7 @@ def factorize(X: Floats, noise: Floats, kind: Floats, theta: Floats, n: int, Lin
 
 
 @contracted
-def extend(X: Floats, noise: Floats, kind: Floats, theta: Floats, n: int, Linv: Floats) -> int:
+def extend(X: Floats, noise: Floats, kind: Int8s, theta: Floats, n: int, Linv: Floats) -> int:
     """Write row n of L^-1 for the point in column n of X; how often its noise had to grow tenfold, -1 when eight times were not enough.
 
     With l = L^-1 k and rho^2 = s2 + noise - l^T l the row is (-l^T L^-1, 1) / rho.
@@ -463,7 +482,7 @@ def extend(X: Floats, noise: Floats, kind: Floats, theta: Floats, n: int, Linv: 
 
 @contracted
 def weigh(Linv: Floats, z: Floats, n: int, alpha: Floats) -> float:
-    """alpha = K^-1 (z - m) and the GLS mean m = 1^T K^-1 z / (1 + 1^T K^-1 1), in one pass over L^-1."""
+    """Alpha = K^-1 (z - m) and the GLS mean m = 1^T K^-1 z / (1 + 1^T K^-1 1), in one pass over L^-1."""
     ones, a, u = np.ones(n), np.zeros(n), np.zeros(n)
     S = b = 0.0
     for i in range(n):
@@ -482,13 +501,12 @@ def weigh(Linv: Floats, z: Floats, n: int, alpha: Floats) -> float:
 
 
 @contracted
-def project(
-    X: Floats, Linv: Floats, alpha: Floats, kind: Floats, theta: Floats, n: int, Q: Floats, mean: Floats, W: Floats
-) -> None:
+def project(X: Floats, Linv: Floats, alpha: Floats, kind: Int8s, theta: Floats, n: int, Q: Floats, mean: Floats, W: Floats) -> None:
     """For queries Q (d, q): k^T alpha into mean (q,) and L^-1 K(X, Q) into W (n, q)."""
     d, q = Q.shape
+    N = (n + 7) & ~7
     Xs, Qs = np.empty((d, n)), np.empty((d, q))
-    K, weight = np.empty((n, q)), np.empty(q)
+    K, weight = _aligned(N, q), np.empty(q)
     _scale(X, theta, n, Xs)
     _scale(Q, theta, q, Qs)
     for i in range(n):
@@ -496,17 +514,18 @@ def project(
     mean[:] = 0.0
     W[:] = 0.0
     for i in range(n):
-        out, weight_i = W[i], alpha[i]
+        out, row, share = W[i], Linv[i], alpha[i]
         for c in range(q):
-            mean[c] += weight_i * K[i, c]
-        for j in range(i + 1):
-            entry, source = Linv[i, j], K[j]
+            mean[c] += share * K[i, c]
+        for j in range(0, i + 1, 4):  # past the diagonal L^-1 is zero
+            w0, w1, w2, w3 = row[j], row[j + 1], row[j + 2], row[j + 3]
+            k0, k1, k2, k3 = K[j], K[j + 1], K[j + 2], K[j + 3]
             for c in range(q):
-                out[c] += entry * source[c]
+                out[c] += (w0 * k0[c] + w1 * k1[c]) + (w2 * k2[c] + w3 * k3[c])
 
 
 @contracted
-def draw(Q: Floats, W: Floats, kind: Floats, theta: Floats, jitter: float, normals: Floats, out: Floats) -> bool:
+def draw(Q: Floats, W: Floats, kind: Int8s, theta: Floats, jitter: float, normals: Floats, out: Floats) -> bool:
     """Add L_q normals to every row of out (s, q), where L_q L_q^T = K(Q, Q) - W^T W + jitter; False when that is not positive definite."""
     d, q = Q.shape
     Qs, C, weight = np.empty((d, q)), np.empty((q, q)), np.empty(q)

@@ -70,7 +70,9 @@ def fit(
     """The MAP hyperparameters, by projected L-BFGS on log theta.
 
     Args:
-        X: (n, d) points; z: (n,) values; extra: (n,) variance of each value on top of v, in units of z squared.
+        X: (n, d) points.
+        z: (n,) values.
+        extra: (n,) variance of each value on top of v, in units of z squared.
         kind: (d,) 0 for a number, 1 for a category.
         theta: where to start, (d + 2,) natural units; the default start when None.
         iterations: at most so many; 50 for a cold start and 8 for a warm one are enough.
@@ -85,13 +87,15 @@ def fit(
     >>> X = np.linspace(0.0, 1.0, 6)[:, None]
     >>> fit(X, np.sin(6.0 * X[:, 0]), np.zeros(6), [0]).shape
     (3,)
+
     """
     kind = _kinds(kind)
     start = _priors.start(kind.size) if theta is None else theta
     _check(X, z, extra, kind.size, start)
     table = _priors.penalties(kind.size) if penalties is None else np.array(penalties)
-    value, log_theta, _, _ = _kernels.minimize(
-        _dims_major(X), np.array(z, np.float64), np.array(extra, np.float64), kind, table, np.log(start), int(iterations)
+    log_theta = np.log(start)
+    value, _, _ = _kernels.minimize(
+        _dims_major(X), np.array(z, np.float64), np.array(extra, np.float64), kind, table, log_theta, int(iterations)
     )
     return np.asarray(np.exp(log_theta)) if np.isfinite(value) else np.array(start, np.float64)
 
@@ -108,7 +112,7 @@ def objective(
     kind = _kinds(kind)
     _check(X, z, extra, kind.size, theta)
     table = _priors.penalties(kind.size) if penalties is None else np.array(penalties)
-    value, _, gradient, _ = _kernels.minimize(
+    value, gradient, _ = _kernels.minimize(
         _dims_major(X), np.array(z, np.float64), np.array(extra, np.float64), kind, table, np.log(theta), 0
     )
     return value, gradient
@@ -129,6 +133,11 @@ def factor(
     returned `theta` and `noise` hold the v that was used. None when that was not enough.
 
     Args:
+        X: (n, d) points.
+        z: (n,) values.
+        extra: (n,) variance of each value on top of v.
+        kind: (d,) 0 for a number, 1 for a category.
+        theta: (d + 2,) l_1 ... l_d, s2, v.
         capacity: room for so many rows at least; `append` doubles it when it is used up.
         row_kind: (n,) all -1; derivative rows are not supported yet.
 
@@ -140,6 +149,7 @@ def factor(
     >>> mean, variance = predict(posterior, X)
     >>> mean.round(3).tolist()
     [-1.0, 1.0]
+
     """
     kind = _kinds(kind)
     _check(X, z, extra, kind.size, theta)
@@ -193,6 +203,7 @@ def append(posterior: Posterior, x: Floats, extra: float = 0.0) -> Posterior | N
     >>> posterior = factor(np.array([[0.1]]), np.array([1.0]), np.zeros(1), [0], np.array([0.5, 1.0, 0.01]))
     >>> append(posterior, np.array([0.7])).n
     2
+
     """
     if x.shape != posterior.kind.shape or not np.isfinite(x).all():
         raise SamplerError(f"x is {x!r}; give {posterior.kind.size} finite coordinates, 0.5 where inactive")
@@ -217,6 +228,7 @@ def condition(posterior: Posterior, z: Floats) -> Posterior:
     >>> posterior = factor(np.array([[0.1], [0.9]]), np.zeros(2), np.zeros(2), [0], np.array([0.5, 1.0, 0.01]))
     >>> condition(posterior, np.array([1.0, 1.0])).mean > 0.3
     True
+
     """
     if z.shape != (posterior.n,) or not np.isfinite(z).all():
         raise SamplerError(f"z has shape {z.shape}; give {posterior.n} finite values, one for each row")
@@ -235,6 +247,7 @@ def predict(posterior: Posterior, X: Floats) -> tuple[Floats, Floats]:
     >>> mean, variance = predict(posterior, np.array([[0.1], [50.0]]))
     >>> bool(variance[0] < 0.01), float(variance[1])
     (True, 2.0)
+
     """
     mean, variance = np.empty(X.shape[0]), np.empty(X.shape[0])
     for at in range(0, X.shape[0], _QUERIES_AT_ONCE):
@@ -264,6 +277,7 @@ def sample(posterior: Posterior, X: Floats, normals: Floats) -> Floats:
     >>> posterior = factor(np.array([[0.1]]), np.array([1.0]), np.zeros(1), [0], np.array([0.5, 2.0, 0.01]))
     >>> sample(posterior, np.array([[0.1], [0.4]]), np.zeros((3, 2))).shape
     (3, 2)
+
     """
     if normals.ndim != 2 or normals.shape[1] != X.shape[0]:
         raise SamplerError(f"normals has shape {normals.shape}; give one column for each of the {X.shape[0]} points")
