@@ -116,5 +116,6 @@ def test_importing_jaxhp_loads_no_heavy_library():
 
 
 def test_the_reader_of_imports_sees_lazy_ones_and_skips_those_for_types():
-    source = "if TYPE_CHECKING:\n    import numba\ndef f():\n    import jax.numpy\n    from jaxhp import _kernel\n    from jaxhp.gp import _priors"
+    lazy = "def f():\n    import jax.numpy\n    from jaxhp import _kernel\n    from jaxhp.gp import _priors\n"
+    source = "if TYPE_CHECKING:\n    import numba\n" + lazy
     assert sorted(imported(ast.parse(source), "x")) == ["jax.numpy", "jaxhp._kernel", "jaxhp.gp._priors"]
