@@ -40,13 +40,12 @@ def penalties(d: int) -> Floats:
 
     >>> penalties(3).shape
     (5, 6)
+
     """
-    table = np.zeros((d + 2, 6))
-    table[:d, 0] = LENGTH_SHORT
-    table[:d, 1] = LENGTH_LONG
-    table[:d, 4:] = np.log(LENGTH_BOUNDS)
-    table[d] = (0.0, 0.0, 1.0 - AMPLITUDE_SHAPE, AMPLITUDE_RATE, *np.log(AMPLITUDE_BOUNDS))
-    table[d + 1] = (0.0, 0.0, 1.0 - NOISE_SHAPE, NOISE_RATE, *np.log(NOISE_BOUNDS))
+    table = np.empty((d + 2, 6))
+    table[:d] = (LENGTH_SHORT, LENGTH_LONG, 0.0, 0.0, *map(math.log, LENGTH_BOUNDS))
+    table[d] = (0.0, 0.0, 1.0 - AMPLITUDE_SHAPE, AMPLITUDE_RATE, *map(math.log, AMPLITUDE_BOUNDS))
+    table[d + 1] = (0.0, 0.0, 1.0 - NOISE_SHAPE, NOISE_RATE, *map(math.log, NOISE_BOUNDS))
     return table
 
 

@@ -162,8 +162,9 @@ def factor(
     for _ in range(9):
         noise[:n] = theta[-1] + extra
         if _kernels.factorize(points, noise, kind, theta, n, Linv):
-            rows = np.full(room, VALUE_ROW, np.int8)
-            return condition(Posterior(points, Linv, noise, noise, rows, theta, 0.0, kind, n), z)
+            alpha = np.zeros(room)
+            mean = _kernels.weigh(Linv, np.array(z, np.float64), n, alpha)
+            return Posterior(points, Linv, alpha, noise, np.full(room, VALUE_ROW, np.int8), theta, mean, kind, n)
         theta[-1] *= 10.0
     return None
 
