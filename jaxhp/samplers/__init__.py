@@ -1,0 +1,26 @@
+"""Search methods: lower-case factories that return a `Sampler`, and the algebra that combines them (docs/samplers.md)."""
+
+from __future__ import annotations
+
+from jaxhp.samplers._auto import auto
+from jaxhp.samplers._coarse_to_fine import coarse_to_fine
+from jaxhp.samplers._combine import freeze, mixture, sequence
+from jaxhp.samplers._grid import exhaust, grid_search
+from jaxhp.samplers._random import random_search
+from jaxhp.samplers._sobol import sobol, startup, startup_size
+from jaxhp.samplers._warm_start import warm_start
+
+__all__ = [
+    "auto",
+    "coarse_to_fine",
+    "exhaust",
+    "freeze",
+    "grid_search",
+    "mixture",
+    "random_search",
+    "sequence",
+    "sobol",
+    "startup",
+    "startup_size",
+    "warm_start",
+]

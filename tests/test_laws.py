@@ -1,0 +1,269 @@
+"""The laws, over the table of all samplers, several spaces and all logs; and proof that each law can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import jaxhp
+from jaxhp import Categorical, Float, Int, Ordinal, Sampler, Space, Study
+from jaxhp._types import Floats, Ints, Outcome, Problem, Status, Trials
+from jaxhp.samplers import exhaust, startup
+from jaxhp.storage import Log, MemoryLog, open_log
+from jaxhp.testing import NASTY, check_sampler, check_study, histories, nasty_history, rows, spaces
+
+SPACES = {
+    "continuous": Space({"x": Float(-1.0, 1.0), "y": Float(1e-5, 1.0, log=True), "z": Float(0.0, 3.0)}),
+    "mixed": Space(
+        {
+            "lr": Float(1e-4, 1.0, log=True),
+            "n": Int(1, 100, log=True),
+            "batch": Ordinal([16, 32, 64]),
+            "opt": Categorical(["sgd", "adam", "lion"]),
+        }
+    ),
+    "conditional": Space(
+        {
+            "opt": Categorical(["sgd", "adam"]),
+            "nesterov": Categorical([True, False], when={"opt": "sgd"}),
+            "momentum": Float(0.0, 0.99, when={"nesterov": True}),
+            "beta": Ordinal([0.9, 0.99, 0.999], when={"opt": "adam"}),
+        }
+    ),
+    "constrained": Space({"x": Float(0.0, 1.0), "n": Int(1, 9)}).where(lambda p: p["x"] * 10 + p["n"] <= 9.5),
+    "finite": Space({"a": Int(1, 3), "b": Categorical(["x", "y"]), "c": Ordinal([1, 2], when={"b": "y"})}),
+    "one": Space({"x": Float(2.0, 5.0, default=3.0)}),
+}
+
+
+def foreign() -> tuple[Space, Trials]:
+    """Another study's trials, on parameters some of which the spaces above have."""
+    space = Space({"x": Float(-1.0, 1.0), "n": Int(1, 100, log=True), "opt": Categorical(["sgd", "adam", "adagrad"])})
+    problem = Problem(space, space.dims, (Outcome("y0"),))
+    return space, nasty_history("one good among failures", problem)
+
+
+def freezing(sampler: Sampler) -> Sampler:
+    """Freezes the first parameter of any space at its default."""
+
+    def init(problem: Problem, seed: int) -> Any:
+        space = problem.space
+        name = space.names[0]
+        if space.d == 1:
+            return sampler, sampler.init(problem, seed)
+        inner = jaxhp.freeze(sampler, {name: space.params(space.default()[None])[0][name]})
+        return inner, inner.init(problem, seed)
+
+    return Sampler(
+        init,
+        lambda state, trials: (state[0], state[0].tell(state[1], trials)),
+        lambda state, numbers: state[0].ask(state[1], numbers),
+        f"freezing({sampler.name})",
+        finite=sampler.finite,
+    )
+
+
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
+    "random_search": jaxhp.random_search,
+    "sobol": jaxhp.sobol,
+    "startup": startup,
+    "grid_search": partial(jaxhp.grid_search, 3),
+    "coarse_to_fine": partial(jaxhp.coarse_to_fine, 2, 3),
+    "coarse_to_fine_top": partial(jaxhp.coarse_to_fine, 3, 2, 2),
+    "auto": jaxhp.auto,
+    "sequence": lambda: jaxhp.sequence((jaxhp.sobol(), 5), (jaxhp.grid_search(2), None), (jaxhp.random_search(), None)),
+    "mixture": lambda: jaxhp.mixture((jaxhp.grid_search(3), 1), (jaxhp.coarse_to_fine(2, 2), 2.5), (jaxhp.sobol(), 1)),
+    "freeze": lambda: freezing(jaxhp.coarse_to_fine(3, 2)),
+    "warm_start": lambda: jaxhp.warm_start(jaxhp.coarse_to_fine(2, 2), foreign()),
+    "all": lambda: jaxhp.sequence(
+        (jaxhp.mixture((freezing(jaxhp.grid_search(2)), 1), (jaxhp.sobol(), 1)), 8),
+        (jaxhp.warm_start(jaxhp.auto(), foreign()), 6),
+        (jaxhp.random_search(), None),
+    ),
+}
+
+# Never repeats the configurations of a finite space. Grids over an endless space promise it too: finite=True.
+LOGS = {"memory": lambda folder, number: MemoryLog(), "sqlite": lambda folder, number: open_log(f"sqlite:///{folder}/{number}.db")}
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_the_laws(sampler: str, space: str) -> None:
+    check_sampler(SAMPLERS[sampler](), SPACES[space])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_the_laws_with_noise_and_several_outcomes(sampler: str) -> None:
+    made = SAMPLERS[sampler]()
+    if sampler not in ("warm_start", "all"):  # their foreign trials have one outcome
+        check_sampler(made, SPACES["finite"], seed=7, outcomes=2)
+    check_sampler(made, SPACES["finite"], seed=8, stochastic=True)
+
+
+def test_exhaust_keeps_the_laws() -> None:
+    check_sampler(exhaust(), SPACES["finite"])
+
+
+@pytest.mark.parametrize("log", LOGS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_study_keeps_the_laws_in_every_log(sampler: str, log: str, tmp_path: Path) -> None:
+    numbers = count()
+    space = SPACES["conditional" if log == "memory" else "finite"]
+    make_study = partial(Study, space, sampler=SAMPLERS[sampler](), metric="y0", seed=5)
+    check_study(make_study, lambda: LOGS[log](tmp_path, next(numbers)), trials=14 if log == "memory" else 7)
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(space=spaces())
+def test_samplers_keep_the_laws_in_any_space(space: Space) -> None:
+    check_sampler(jaxhp.auto(), space, repeats=True)
+    check_sampler(jaxhp.mixture((jaxhp.sobol(), 1), (jaxhp.coarse_to_fine(2, 2), 1)), space)
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(history=histories(SPACES["conditional"]))
+def test_any_history_is_followed_by_points_of_the_space(history: Trials) -> None:
+    space = SPACES["conditional"]
+    for make in SAMPLERS.values():
+        sampler = make()
+        state = sampler.tell(sampler.init(Problem(space, space.dims, (Outcome("y0"),)), 0), history)
+        u = sampler.ask(state, np.arange(20, 24))
+        assert np.array_equal(space.snap(u), u, equal_nan=True)
+
+
+# -- each law catches a sampler that breaks it ---------------------------------------------------------------------------
+
+
+def broken(ask: Callable[[Any, Ints], Floats], tell: Callable[[Any, Trials], Any] | None = None, finite: bool = False) -> Sampler:
+    """A sampler whose state is [problem, seed, list of told rows]."""
+
+    def remember(state: Any, trials: Trials) -> Any:
+        return [state[0], state[1], [*state[2], *map(bytes, trials.u)]]
+
+    return Sampler(lambda problem, seed: [problem, seed, []], tell or remember, ask, "broken", finite)
+
+
+def uniforms(state: Any, numbers: Ints) -> Floats:
+    space = state[0].space
+    u = np.array([np.random.default_rng([state[1], int(n)]).random(space.d) for n in numbers]).reshape(len(numbers), space.d)
+    return np.ascontiguousarray(space.snap(u))
+
+
+def by_count(state: Any, numbers: Ints) -> Floats:
+    """Depends on how many rows were told, and on nothing that was asked in this call."""
+    return uniforms(state, numbers + len(state[2]))
+
+
+def off_centre(state: Any, numbers: Ints) -> Floats:
+    u = uniforms(state, numbers)
+    return u + np.where(u < 0.5, 1e-3, -1e-3)
+
+
+def always_active(state: Any, numbers: Ints) -> Floats:
+    return np.nan_to_num(uniforms(state, numbers), nan=0.5)
+
+
+def impatient(state: Any, numbers: Ints) -> Floats:
+    state[2].append(b"asked")
+    return by_count(state, numbers)
+
+
+def batch_counter(state: Any, trials: Trials) -> Any:
+    return [state[0], state[1], [*state[2], b"one call"]]
+
+
+def keeps_the_rows(state: Any, trials: Trials) -> Any:
+    return [state[0], state[1], [*state[2], trials.u]]
+
+
+def from_kept_rows(state: Any, numbers: Ints) -> Floats:
+    shift = sum(float(np.nansum(u)) for u in state[2])
+    return np.ascontiguousarray(state[0].space.snap((np.nan_to_num(uniforms(state, numbers)) + shift) % 1.0))
+
+
+def writes_into_rows(state: Any, trials: Trials) -> Any:
+    trials.y[np.isnan(trials.y)] = 0.0
+    return state
+
+
+def raises_on_nan(state: Any, trials: Trials) -> Any:
+    if (trials.status == Status.FAILED).any() and not np.isfinite(trials.y).any():
+        raise ZeroDivisionError("no finite value")
+    return state
+
+
+def forgets_the_seed(state: Any, numbers: Ints) -> Floats:
+    return uniforms([state[0], 0, state[2]], numbers)
+
+
+def global_state() -> Callable[[Any, Ints], Floats]:
+    generator = np.random.default_rng(0)
+    return lambda state, numbers: np.ascontiguousarray(state[0].space.snap(generator.random((len(numbers), state[0].space.d))))
+
+
+MUTANTS = {
+    "outside": (broken(lambda s, n: uniforms(s, n) + 0.5), "continuous", "points are canonical and feasible': .*outside"),
+    "off_centre": (broken(off_centre), "mixed", "not at the centre of a level"),
+    "always_active": (broken(always_active), "conditional", "points are canonical and feasible': .* is inactive"),
+    "wrong_width": (broken(lambda s, n: uniforms(s, n)[:, :-1]), "mixed", "C-contiguous float64 array of 4 columns"),
+    "infeasible": (broken(uniforms), "constrained", "breaks a constraint"),
+    "global_state": (broken(global_state()), "continuous", "equal seeds give equal points"),
+    "forgets_the_seed": (broken(forgets_the_seed), "continuous", "is the seed used"),
+    "impatient": (broken(impatient), "continuous", "asking changes nothing"),
+    "by_count": (broken(by_count), "continuous", "asking for many equals asking one by one"),
+    "batch_counter": (
+        broken(lambda s, n: uniforms(s, n + 100 * len(s[2]))[:1], batch_counter),
+        "continuous",
+        "telling at once equals telling in parts",
+    ),
+    "writes": (broken(uniforms, writes_into_rows), "continuous", "writes into the rows"),
+    "keeps": (broken(lambda s, n: from_kept_rows(s, n)[:1], keeps_the_rows), "one", "arguments are borrowed"),
+    "raises": (broken(uniforms, raises_on_nan), "continuous", "nasty histories are survived': 'all failed' raised ZeroDivisionError"),
+    "ends": (broken(lambda s, n: uniforms(s, n)[: max(0, 30 - int(n[0]))]), "continuous", "only finite samplers end"),
+    "repeats": (broken(uniforms, finite=True), "finite", "pending trials are seen"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_broken_sampler_is_caught_by_the_law_it_breaks(mutant: str) -> None:
+    sampler, space, message = MUTANTS[mutant]
+    with pytest.raises(AssertionError, match=message):
+        check_sampler(sampler, SPACES[space])
+
+
+def test_a_sampler_that_looks_at_its_own_past_calls_breaks_replay() -> None:
+    calls = count()
+    space = SPACES["continuous"]
+
+    def ask(state: Any, numbers: Ints) -> Floats:
+        return uniforms(state, numbers + next(calls))
+
+    with pytest.raises(AssertionError, match="resuming equals continuing"):
+        check_study(partial(Study, space, sampler=broken(ask)), MemoryLog)
+
+
+def test_each_study_law_catches_what_breaks_it() -> None:
+    space = SPACES["continuous"]
+    with pytest.raises(AssertionError, match=r"ask\(14\) equals 14 asks"):
+        check_study(partial(Study, space, sampler=broken(by_count)), MemoryLog)
+
+    def no_lag(storage: Log, lag: int | None = None) -> Study:
+        return Study(space, sampler=broken(lambda s, n: by_count(s, n)[:1]), storage=storage)
+
+    with pytest.raises(AssertionError, match="workers do not matter"):
+        check_study(no_lag, MemoryLog, trials=40)
+
+
+def test_an_unknown_nasty_history_is_refused() -> None:
+    space = SPACES["one"]
+    with pytest.raises(ValueError, match="unknown name 'nice'"):
+        nasty_history("nice", Problem(space, space.dims, (Outcome("y"),)))
+    assert len(NASTY) == len(set(NASTY))
+    assert rows(np.arange(2), np.zeros((2, 1))).status.tolist() == [Status.PENDING] * 2
