@@ -53,11 +53,12 @@ def test_instruction_sets_share_no_symbol(build):
     assert objects
     for path in objects:
         isa = path.parent.parent.name.removeprefix("kernel_").removesuffix(".dir")
-        listing = run("nm", "--defined-only", "--extern-only", "--demangle", path)
-        names = [line.split(" ", 2)[2] for line in listing.splitlines()]
-        assert f"jaxhp::{isa}::table()" in names or path.name != "kernel.cpp.o"
-        shared = [name for name in names if f"jaxhp::{isa}::" not in name]
-        assert not shared, f"{path.name} of {isa} shares {shared} with the other instruction sets; keep them in its namespace"
+        listing = run("nm", "--defined-only", "--demangle", path)
+        rows = [line.split(" ", 2)[1:] for line in listing.splitlines()]
+        functions = [name for kind, name in rows if kind in "tTwWvVu"]  # a local copy today may be a weak symbol under other flags
+        assert f"jaxhp::{isa}::table()" in functions or path.name != "kernel.cpp.o"
+        shared = [name for name in functions if f"jaxhp::{isa}::" not in name]
+        assert not shared, f"{path.name} of {isa} may share {shared} with the other instruction sets; keep them in its namespace"
 
 
 @pytest.fixture(scope="module")
