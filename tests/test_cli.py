@@ -151,7 +151,7 @@ def test_ctrl_c_in_a_terminal_ends_with_130_and_loses_nothing() -> None:
 def test_sampler_and_seed_can_be_chosen_by_name() -> None:
     tuned("--sampler", "sobol", "--seed", "3", "--name", "other", "--storage", "elsewhere.db")
     study = jaxhp.Study.open("sqlite:///elsewhere.db", "other")
-    assert (study.sampler, study.seed) == ("sobol", 3)
+    assert (study.sampler, study.seed) == ("sobol()", 3)
 
 
 def test_a_finite_space_ends_when_nothing_is_left() -> None:

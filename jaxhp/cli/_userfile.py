@@ -91,11 +91,12 @@ def named_sampler(name: str) -> Sampler:
         StudyError: no sampler has this name.
 
     >>> named_sampler("sobol").name
-    'sobol'
+    'sobol()'
     """
+    import jaxhp
     from jaxhp import samplers
 
-    known = sorted(set(samplers.__all__) - _ALGEBRA)
+    known = sorted((set(samplers.__all__) & set(jaxhp.__all__)) - _ALGEBRA)
     if name not in known:
         raise StudyError(f"sampler {name!r} is unknown; choose one of {', '.join(known)}")
     sampler = getattr(samplers, name)()

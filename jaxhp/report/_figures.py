@@ -110,7 +110,7 @@ def slices(c: Columns) -> Figure:
     hover, hover_failed = _hover(c, c.complete), _hover(c, c.failed)
     data: list[dict[str, Any]] = []
     grid = {"rows": down, "columns": across, "pattern": "independent", "ygap": 0.35}
-    layout: dict[str, Any] = {"grid": grid, "height": 60 + 270 * down, "showlegend": False}
+    layout: dict[str, Any] = {"grid": grid, "height": 60 + 300 * down, "showlegend": False}
     for j, p in enumerate(c.parameters):
         suffix = "" if j == 0 else str(j + 1)
         place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
