@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 import numba
 import numpy as np
@@ -42,40 +42,41 @@ Int8s: TypeAlias = npt.NDArray[np.int8]
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-MEMORY = 6  # pairs kept by L-BFGS
-ARMIJO = 1e-4
-GRADIENT_TOLERANCE = 1e-6
-VALUE_TOLERANCE = 1e-8
-LONGEST_STEP = 2.0  # of any log theta in one iteration: a factor of e^2
-_uncached_told = False
+MEMORY: Final = 6  # pairs kept by L-BFGS
+ARMIJO: Final = 1e-4
+GRADIENT_TOLERANCE: Final = 1e-6
+VALUE_TOLERANCE: Final = 1e-8
+LONGEST_STEP: Final = 2.0  # of any log theta in one iteration: a factor of e^2
 
 
-def _compiled(function: Callable[P, Result], fastmath: set[str] | bool) -> Callable[P, Result]:
-    global _uncached_told
+def _cache_is_writable() -> bool:
+    """Whether Numba finds a place to cache this file; decorating with cache=True raises where it does not."""
     try:
-        return numba.njit(cache=True, fastmath=fastmath)(function)
+        numba.njit(cache=True)(_cache_is_writable)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
-        if not _uncached_told:
-            _uncached_told = True
-            warnings.warn(
-                f"jaxhp: the compiled surrogate cannot be cached ({error}), so every process compiles it again; "
-                "set NUMBA_CACHE_DIR to a writable directory",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return numba.njit(fastmath=fastmath)(function)
+        warnings.warn(
+            "jaxhp cannot cache its compiled surrogate, so every process spends seconds compiling it again; "
+            f"set NUMBA_CACHE_DIR to a writable directory ({error})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+CACHE: Final = _cache_is_writable()
 
 
 def contracted(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Compile on first use, cached, with fused multiply-adds."""
-    return _compiled(function, {"contract"})
+    """Compile on first use, cached where possible, with fused multiply-adds."""
+    return numba.njit(cache=CACHE, fastmath={"contract"})(function)
 
 
 def reassociated(function: Callable[P, Result]) -> Callable[P, Result]:
     """As `contracted`, with reductions in vector lanes."""
-    return _compiled(function, {"contract", "reassoc"})
+    return numba.njit(cache=CACHE, fastmath={"contract", "reassoc"})(function)
 
 
 @contracted
