@@ -44,6 +44,7 @@ def build(tmp_path_factory):
 def test_the_kernel_passes_its_own_tests_without_python_on_every_instruction_set(build):
     lines = run(build / "test_core").splitlines()
     assert lines == [f"{isa}: ok" for isa in _kernel.available_isas()]
+    run("ctest", "--output-on-failure", cwd=build)  # and every other test of csrc/
 
 
 @pytest.mark.slow
