@@ -42,11 +42,11 @@ class Model:
         self.noise = np.empty(64)  # told standard deviation, 0 where none
         self.theta: Floats | None = None
         self.fits = 0
-        self.failures = 0  # factorisations that even more noise did not save
         self._next_fit = first_fit
         self._anchor = 0
         self._factored = 0  # the anchor that `_posterior` stands on
-        self._rows: Ints = np.empty(0, np.int64)  # rows in `_posterior`, in its order
+        self._held = 0  # told rows that `_posterior` has taken in or left out for good
+        self._rows: list[int] = []  # those it has, in its order
         self._posterior: Posterior | None = None
 
     def tell(self, x: Floats, y: float, noise: float) -> None:
@@ -58,29 +58,59 @@ class Model:
         self.n = n = n + 1
         if n == self._next_fit:
             self._anchor = n
-            self._fit(self._active(n))
+            self._fit()
             self._next_fit = max(n + 1, math.ceil(n * GROWTH))
         elif n > CAP and n - self._anchor == STRIDE:
             self._anchor = n
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
-        """The posterior of all told rows (the active ones) and their transformed values z; None before the first fit or when it cannot be factored."""
+        """The posterior of the active told rows, and their transformed values z; None before the first fit, or when it cannot be factored."""
         if self.theta is None:
             return None
         if self._factored != self._anchor:
             rows = self._active(self._anchor)
             z = _kernel.transform(self.y[rows])
             self._posterior = _surrogate.factor(self.X[rows], z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE)
-            self._rows, self._factored = rows, self._anchor
-        told = self._anchor + len(self._rows) - len(self._active_size(self._anchor))
-        for row in range(told, self.n):
-            if self._posterior is None:
-                break
-            self._rows = np.append(self._rows, row)
-            z = _kernel.transform(self.y[self._rows])
-            self._posterior = _surrogate.append(self._posterior, self.X[row], float(self._extra(self._rows, z)[-1]))
+            self._factored = self._held = self._anchor
+            self._rows = rows.tolist()
+        while self._posterior is not None and self._held < self.n:
+            row = self._held
+            self._rows.append(row)
+            extra = 0.0
+            if self.noise[row] > 0.0:
+                rows = np.array(self._rows)
+                extra = float(self._extra(rows, _kernel.transform(self.y[rows]))[-1])
+            self._posterior = _surrogate.append(self._posterior, self.X[row], extra)
+            self._held += 1
         if self._posterior is None:
-            self.failures += 1
             return None
         z = _kernel.transform(self.y[self._rows])
         return _surrogate.condition(self._posterior, z), z
+
+    def _fit(self) -> None:
+        rows = self._active(self._anchor)
+        z = _kernel.transform(self.y[rows])
+        iterations = COLD if self.theta is None else WARM
+        self.theta = _surrogate.fit(self.X[rows], z, self._extra(rows, z), self.kind, self.theta, iterations)
+        self.fits += 1
+
+    def _active(self, count: int) -> Ints:
+        """Which of the first `count` rows the posterior stands on, ascending."""
+        if count <= CAP:
+            return np.arange(count)
+        y = np.where(np.isfinite(self.y[:count]), self.y[:count], math.inf)
+        best = np.argpartition(y, CAP // 2)[: CAP // 2]
+        others = np.setdiff1d(np.arange(count), best, assume_unique=True)
+        drawn = rng(self.seed, count, "active set").choice(others, CAP - len(best), replace=False, shuffle=False)
+        return np.sort(np.concatenate([best, drawn]))
+
+    def _extra(self, rows: npt.NDArray[np.int64], z: Floats) -> Floats:
+        """Told noise as variance in units of z: the transform is affine over the better half, whose slope serves all rows."""
+        noise = self.noise[rows]
+        if not noise.any():
+            return noise
+        y = self.y[rows]
+        good = np.flatnonzero(np.isfinite(y) & (y <= np.median(y[np.isfinite(y)]))) if np.isfinite(y).any() else np.empty(0, np.int64)
+        low, high = (good[np.argmin(y[good])], good[np.argmax(y[good])]) if len(good) else (0, 0)
+        spread = y[high] - y[low]
+        return np.square(noise * (z[high] - z[low]) / spread) if spread > 0.0 else np.zeros_like(noise)

@@ -1,0 +1,54 @@
+"""Where bench results go: one JSON object a line in bench/results/NAME.jsonl, with what it was measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxhp
+from jaxhp._kernel import isa
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def append(name: str, row: dict[str, Any]) -> None:
+    """Adds a row, with commit, date, processor, versions and load beside it."""
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{name}.jsonl").open("a") as f:
+        f.write(json.dumps(machine() | row) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _commit(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "isa": isa(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "jaxhp": jaxhp.__version__,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
