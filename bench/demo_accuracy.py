@@ -40,14 +40,19 @@ def test_accuracies(digits: ModuleType, seed: int, trials: int) -> dict[str, flo
         result: dict[str, float] = digits.score(trial.params, trial.seed, train, validation)
         return result
 
-    def best(sampler: jaxhp.Sampler) -> dict[str, Any]:
+    def best(sampler: jaxhp.Sampler, seed: int) -> dict[str, Any]:
         study = jaxhp.Study(digits.space, sampler=sampler, metric=digits.metric, seed=seed)
+        study.enqueue(digits.space.default_params())  # as `jaxhp tune` does
         return study.optimize(objective, trials=trials).best.params
 
     def accuracy(params: dict[str, Any]) -> float:
         return float(np.mean([digits.score(params, k, train, held_out)["accuracy"] for k in range(RETRAININGS)]))
 
-    chosen = {"tuned": best(jaxhp.auto()), "random": best(jaxhp.random_search()), "defaults": digits.space.defaults}
+    chosen = {
+        "tuned": best(jaxhp.auto(), seed),
+        "random": best(jaxhp.random_search(), seed + 1000),
+        "defaults": digits.space.default_params(),
+    }
     return {name: accuracy(params) for name, params in chosen.items()}
 
 

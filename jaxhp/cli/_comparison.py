@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from jaxhp._types import Params, Status
 from jaxhp.report import Table
 
@@ -31,13 +33,13 @@ def compare(study: Study, random: Study | None, test: HeldOut | None) -> list[En
     """The best of `study`, the best of `random`, and the defaults of the space; a study without a complete trial is left out."""
     trials = study.finished + (random.finished if random is not None else [])
     chosen: list[tuple[str, Params, dict[str, float]]] = []
-    for label, searched in ((study.sampler, study), ("random search", random)):
+    for label, searched in (("tuned", study), ("random search", random)):
         found = best(searched) if searched is not None else None
         if searched is not None and found is not None:
             chosen.append((f"{label}, {len(searched.finished)} trials", found.params, found.values))
-    defaults = study.space.defaults
-    told = next((t.values for t in trials if t.params == defaults and t.status == Status.COMPLETE), {})
-    chosen.append(("defaults", defaults, told))
+    u = study.space.default()
+    told = next((t.values for t in trials if t.status == Status.COMPLETE and np.array_equal(t.u, u, equal_nan=True)), {})
+    chosen.append(("defaults" if study.space.has_defaults else "centre of the space", study.space.default_params(), told))
     tested: list[tuple[Params, dict[str, float]]] = []
     entries = []
     for label, params, values in chosen:

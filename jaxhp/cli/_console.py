@@ -28,16 +28,24 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell in ("", "-")
+    return True
+
+
 def print_table(table: Table) -> None:
     """A table of the report, for a terminal."""
     shown = rich.table.Table(title=escape(table.title), title_justify="left", title_style="bold", box=rich.box.SIMPLE_HEAD)
     for i, name in enumerate(table.header):
-        shown.add_column(escape(name), overflow="fold", justify="left" if i == 0 else "right")
+        numeric = all(_is_number(row[i]) for row in table.rows)
+        shown.add_column(escape(name), overflow="fold", justify="right" if numeric else "left", no_wrap=numeric)
     for row in table.rows:
         shown.add_row(*map(escape, row))
     if table.rows:
-        wide = out.width if out.is_terminal else out.measure(shown, options=out.options.update(width=1000)).maximum
-        out.print(shown, width=wide)  # a log file or a pipe has no edge to fold at
+        (out if out.is_terminal else Console(file=out.file, width=1000)).print(shown)  # a file or a pipe has no edge to fold at
     if table.note:
         out.print(escape(table.note))
 

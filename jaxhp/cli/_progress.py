@@ -61,7 +61,8 @@ def following(console: Console, study: Study, total: int, label: str) -> Iterato
     """Yields a callback for `Study.optimize`."""
     tally = Tally(study, total)
     if tally.done:
-        console.print(f"{escape(label)}: going on after {tally.done} trials of {escape(study.storage)}")
+        kept = f"all {tally.done} trials are" if tally.done >= total else f"going on, {tally.done} trials are"
+        console.print(f"{escape(label)}: {kept} in {escape(study.storage)}")
     with (_bar if console.is_terminal else _lines)(console, tally, label) as shown:
         complaints = _FAILURES_SHOWN
 

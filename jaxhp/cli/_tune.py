@@ -51,6 +51,8 @@ def tune(
     compare = asked.compare if compare is None else compare
     study = Study(asked.space, sampler=chosen, storage=database, name=name or file.stem, seed=seed, **asked.arguments)
     random = None
+    if asked.space.has_defaults and asked.space.feasible(asked.space.default()[None])[0] and not study.finished and not study.running:
+        study.enqueue(asked.space.default_params())  # what is to be beaten comes first, whatever the sampler
 
     def search(study: Study, total: int, label: str) -> None:
         with following(out, study, total, label) as told:
@@ -61,7 +63,8 @@ def tune(
     try:
         search(study, total, study.name)
         if compare:
-            beside: dict[str, Any] = {"storage": database, "name": study.name + RANDOM, "seed": study.seed}
+            # Another seed, because samplers may start with random points, too.
+            beside: dict[str, Any] = {"storage": database, "name": study.name + RANDOM, "seed": (study.seed + 1) % (1 << 63)}
             random = Study(asked.space, sampler=random_search(), **beside, **asked.arguments)
             search(random, len(study.finished), "random search")
         entries = _comparison.compare(study, random, asked.test)

@@ -96,7 +96,7 @@ def named_sampler(name: str) -> Sampler:
     import jaxhp
     from jaxhp import samplers
 
-    known = sorted((set(samplers.__all__) & set(jaxhp.__all__)) - _ALGEBRA)
+    known = sorted((set(samplers.__all__) & set(dir(jaxhp))) - _ALGEBRA)
     if name not in known:
         raise StudyError(f"sampler {name!r} is unknown; choose one of {', '.join(known)}")
     sampler = getattr(samplers, name)()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jaxhp.errors import StorageError
 from jaxhp.report._columns import columns
 from jaxhp.report._page import page
-from jaxhp.report._tables import Table, best, failures
+from jaxhp.report._tables import Table, compact, failures
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
@@ -68,4 +68,4 @@ def write(study: Study, path: str | Path, *, against: Mapping[str, Study] | None
 def summary(study: Study, top: int = 10) -> list[Table]:
     """The best trials, and the failures by reason if there are any, as tables."""
     c = columns(study)
-    return [best(c, top), *([failures(c)] if c.failed.any() else [])]
+    return [compact(c, top), *([failures(c)] if c.failed.any() else [])]

@@ -35,20 +35,17 @@ class ValueAxis(NamedTuple):
 
 def value_axis(metric: Metric, values: Floats) -> ValueAxis:
     """An axis on which the good values differ: logarithmic if they span decades, cut where a few bad ones would flatten the rest."""
-    finite = values[np.isfinite(values)]
+    finite = np.clip(values[np.isfinite(values)], -1e300, 1e300)  # so that their differences are finite, too
     if not len(finite):
         return ValueAxis({"title": {"text": metric.name}, "range": [0.0, 1.0]}, 0.5, False)
     log = bool(finite.min() > 0 and finite.max() / 20 > finite.min())
     y = metric.sign * (np.log10(finite) if log else finite)
-    # Halves, because the difference of two finite numbers may overflow.
-    best, usual, worst = float(y.min() / 2), float(np.quantile(y / 2, 0.9)), float(y.max() / 2)
+    best, usual, worst = float(y.min()), float(np.quantile(y, 0.9)), float(y.max())
     clipped = bool(usual > best and worst - best > 3 * (usual - best))
     end = best + 1.5 * (usual - best) if clipped else worst
     pad = 0.06 * (end - best) or 0.05 * abs(best) or 0.5
-    limits = [metric.sign * (2 * best - 2 * pad), metric.sign * (2 * end + 2 * pad)]
-    largest = 308.0 if log else 1.7e308
-    limits = [max(-largest, min(v, largest)) for v in limits]
-    edge = 10 ** limits[1] if log else limits[1]
+    limits = [metric.sign * (best - pad), metric.sign * (end + pad)]
+    edge = 10 ** min(limits[1], 308.0) if log else limits[1]
     axis = {"title": {"text": metric.name}, "range": sorted(limits)} | ({"type": "log"} if log else {})
     return ValueAxis(axis, edge, clipped)
 

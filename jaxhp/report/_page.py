@@ -128,7 +128,8 @@ tbody tr:hover { background: #f3f7fb; }
 
 _DRAW = """
 function draw(id, figure) {
-  const layout = Object.assign({margin: {l: 70, r: 30, t: 30, b: 60}, legend: {orientation: "h", x: 0, y: 1.02, yanchor: "bottom"}, template: {layout: {
+  const legend = {orientation: "h", x: 0, y: 1.02, yanchor: "bottom"};
+  const layout = Object.assign({margin: {l: 70, r: 30, t: 30, b: 60}, legend: legend, template: {layout: {
     font: {family: "system-ui, sans-serif", size: 13}, colorway: ["#0072B2"], plot_bgcolor: "#fff",
     xaxis: {gridcolor: "#eee", zeroline: false, automargin: true, exponentformat: "power"},
     yaxis: {gridcolor: "#eee", zeroline: false, automargin: true, exponentformat: "power"}

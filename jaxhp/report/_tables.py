@@ -31,6 +31,17 @@ def best(c: Columns, top: int = 20) -> Table:
     return Table(title, ["trial", *told, *names, "seconds"], rows, "" if rows else "None is complete yet.")
 
 
+def compact(c: Columns, top: int) -> Table:
+    """`best` for a terminal: all parameters of a trial in one column."""
+    wide = best(c, top)
+    first = wide.header.index("seconds") - len(c.parameters)
+    rows = [
+        [*row[:first], row[-1], ", ".join(f"{k} = {shown(v)}" for k, v in c.trials[i].params.items())]
+        for row, i in zip(wide.rows, c.ranked, strict=False)
+    ]
+    return Table(wide.title, [*wide.header[:first], "seconds", "configuration"], rows, wide.note)
+
+
 def failures(c: Columns) -> Table:
     """Failures by their last line, most frequent first."""
     kinds: Counter[str] = Counter()
