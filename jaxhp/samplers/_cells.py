@@ -6,7 +6,8 @@ and the grid has prod over the roots of T cells. Reading a cell's number as mixe
 levels, so a grid of 1e12 cells costs nothing until it is walked, and no inactive coordinate makes a cell appear twice.
 
 A `Walk` visits cell (b + i a) mod N at step i, with a coprime to N and near N / golden ratio: every prefix of the walk is
-spread over the grid, and after N steps each cell was met once.
+spread over the grid, and after N steps each cell was met once. Of 16 such a it takes the one whose first cells share the
+fewest levels. Against the nearest one alone: 60 cells of 10^3 show 51 instead of 25 of the 100 pairs of levels of the worst two axes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxhp import _kernel
 from jaxhp._rng import uniform
-from jaxhp._types import Bools, Floats, Ints, Kind
+from jaxhp._types import Bools, Floats, Ints
 from jaxhp.errors import SpaceError
 from jaxhp.space import Space
 
@@ -91,7 +91,7 @@ class Walk:
         self._starts = [0, *_running_sum([g.size for g in grids])]
         self.size = self._starts[-1]
         self._at = int(offset * self.size) % max(self.size, 1)
-        self._step = _coprime_near(self.size)
+        self._step = self._spread_step()
         self._left = self.size
         self._block = _BLOCKS[0]
         self._ahead: deque[tuple[bytes, Floats]] = deque()
@@ -136,16 +136,32 @@ class Walk:
         self._at = (self._at + self._step * n) % self.size
         self._left -= n
         self._block = min(2 * self._block, _BLOCKS[1])
-        u = np.empty((n, self._space.d))
-        which = np.searchsorted(self._starts, index, side="right") - 1
-        for g, grid in enumerate(self._grids):
-            mine = which == g
-            u[mine] = points(grid, index[mine] - self._starts[g])
-        u = self._space.snap(u)
+        u = self._space.snap(self._points(index))
         if self._space.constraints:
             u = np.ascontiguousarray(u[self._space.feasible(u)])
         self._ahead.extend(zip(keys(u), u, strict=True))
         return True
+
+    def _points(self, index: Ints) -> Floats:
+        """(n, d) raw u of cells by their number over all grids."""
+        u = np.empty((len(index), self._space.d))
+        which = np.searchsorted(self._starts, index, side="right") - 1
+        for g, grid in enumerate(self._grids):
+            mine = which == g
+            u[mine] = points(grid, index[mine] - self._starts[g])
+        return u
+
+    def _spread_step(self) -> int:
+        """The a of the walk."""
+        steps = _coprimes_near(self.size, self.size * (math.sqrt(5) - 1) / 2, 16)
+        start = np.arange(min(self.size, 64), dtype=np.int64)
+
+        def shared(step: int) -> float:
+            u = self._points(start * step % self.size)
+            same = np.sum(u[:, None] == u[None], axis=2) ** 2
+            return float(sum(same[:n, :n].mean() for n in (16, 32, 64)))
+
+        return min(steps, key=shared)
 
 
 def offset(seed: int, number: int, purpose: str) -> float:
@@ -171,33 +187,6 @@ def infeasible(space: Space) -> str:
     return f"is feasible under {', '.join(map(str, space.constraints))}"
 
 
-def unconditional(space: Space) -> _kernel.EncodedDims:
-    """The dims without their conditions: snaps and encodes a coordinate whether it is active or not."""
-    dims = space.dims
-    always = np.ones((space.d, 1), dtype=np.bool_)
-    return _kernel.EncodedDims(dims.kind, dims.low, dims.high, dims.levels, np.full(space.d, -1, dtype=np.int32), always)
-
-
-def every_level(space: Space, j: int) -> Floats:
-    """All levels (u) of a discrete dim."""
-    levels = int(space.dims.levels[j])
-    x = np.full((levels, space.d), np.nan)
-    x[:, j] = np.arange(levels)
-    return np.ascontiguousarray(unconditional(space).encode(x)[:, j])
-
-
-def snapped(space: Space, j: int, targets: Floats) -> Floats:
-    """The distinct canonical u of dim j nearest to the targets, ascending."""
-    u = np.full((len(targets), space.d), 0.5)
-    u[:, j] = targets
-    return np.unique(unconditional(space).snap(u)[:, j])
-
-
-def is_categorical(space: Space, j: int) -> bool:
-    """Whether a dim has no order."""
-    return bool(space.dims.kind[j] == Kind.CATEGORICAL)
-
-
 def _level_of(axis: Floats, levels: int) -> Ints:
     """The level of each u of a parent, which is of a kind with equally wide cells."""
     return np.minimum((axis * levels).astype(np.int64), levels - 1)
@@ -211,7 +200,7 @@ def _running_sum(values: list[int]) -> list[int]:
     return sums
 
 
-def _coprime_near(size: int) -> int:
-    """The number coprime to `size` that is nearest to size / golden ratio."""
-    middle = int(size * (math.sqrt(5) - 1) / 2)
-    return next((a for away in range(size) for a in (middle + away, middle - away) if a > 0 and math.gcd(a, size) == 1), 1)
+def _coprimes_near(size: int, middle: float, k: int) -> list[int]:
+    """Up to k numbers in 1..size coprime to `size`, nearest to `middle` first."""
+    near = sorted(range(max(1, int(middle) - 64 * k), min(size, int(middle) + 64 * k) + 1), key=lambda a: abs(a - middle))
+    return [a for a in near if math.gcd(a, size) == 1][:k]

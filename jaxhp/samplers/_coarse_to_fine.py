@@ -16,7 +16,8 @@ import numpy as np
 
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError, SpaceError
-from jaxhp.samplers._cells import Walk, cells, check_size, every_level, infeasible, is_categorical, keys, offset, snapped
+from jaxhp.samplers._axes import encoded, every_level, is_categorical, nearest_levels
+from jaxhp.samplers._cells import Walk, cells, check_size, infeasible, keys, offset
 from jaxhp.space import Space
 
 
@@ -55,31 +56,26 @@ def coarse_to_fine(levels: int = 3, rounds: int = 3, top: int = 1) -> Sampler:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise SamplerError(f"{name}: {argument}: expected a number of at least {least}, got {value!r}")
 
-    def walk(state: CoarseToFineState, number: int) -> Walk:
-        """The cells of a round, given what has been told."""
-        space = state.space
-        if number == 1:
-            boxes, half = [np.full(space.d, np.nan)], 0.5
-        else:
-            boxes, half = _best(state, top), 0.5 * levels ** (1.0 - number)
+    def walk(space: Space, boxes: list[Floats], seed: int, number: int) -> Walk:
+        """The cells of a round, which cuts the boxes around these points."""
+        half = 0.5 * levels ** (1.0 - number)
         grids = tuple(cells(space, tuple(_axis(space, j, u[j], half, levels) for j in range(space.d))) for u in boxes)
         check_size(sum(g.size for g in grids), name, "give fewer levels, or freeze() some parameters")
-        return Walk(space, grids, offset(state.seed, number, "coarse_to_fine"))
+        return Walk(space, grids, offset(seed, number, "coarse_to_fine"))
 
     def advance(state: CoarseToFineState) -> CoarseToFineState:
         """The round from which the next suggestion comes."""
         while state.walk.done(state.visited) and state.round < rounds:
-            state = state._replace(round=state.round + 1, walk=walk(state, state.round + 1))
+            number = state.round + 1
+            state = state._replace(round=number, walk=walk(state.space, _best(state, top), state.seed, number))
         return state
 
     def init(problem: Problem, seed: int) -> CoarseToFineState:
         space = problem.space
-        nothing = Walk(space, (), 0.0)
-        state = CoarseToFineState(space, problem.outcomes, seed, 1, nothing, set(), {})
-        state = state._replace(walk=walk(state, 1))
-        if state.walk.done(set()):
-            raise SpaceError(f"{name}: none of the {state.walk.size} coarse cells {infeasible(space)}; give more levels, or use sobol()")
-        return state
+        coarse = walk(space, [np.full(space.d, np.nan)], seed, 1)
+        if coarse.done(set()):
+            raise SpaceError(f"{name}: none of the {coarse.size} coarse cells {infeasible(space)}; give more levels, or use sobol()")
+        return CoarseToFineState(space, problem.outcomes, seed, 1, coarse, set(), {})
 
     def tell(state: CoarseToFineState, trials: Trials) -> CoarseToFineState:
         numbers = trials.number.tolist()
@@ -106,7 +102,8 @@ def _axis(space: Space, j: int, centre: float, half: float, levels: int) -> Floa
     if np.isnan(centre):
         centre, half = 0.5, 0.5
     inside = min(max(centre, half), 1.0 - half)
-    return snapped(space, j, inside + half * ((2.0 * np.arange(levels) + 1.0) / levels - 1.0))
+    centres = inside + half * ((2.0 * np.arange(levels) + 1.0) / levels - 1.0)
+    return encoded(space, j, np.unique(nearest_levels(space, j, centres))) if space.dims.levels[j] else centres
 
 
 def _best(state: CoarseToFineState, top: int) -> list[Floats]:

@@ -121,7 +121,7 @@ def freeze(sampler: Sampler, params: Params) -> Sampler:
         match, u = state.lower(trials.u)
         if not match.any():
             return state
-        rows = Trials(*(column[match] for column in trials))
+        rows = Trials._make(column[match] for column in trials)
         rows = rows._replace(u=u, gradient=np.ascontiguousarray(rows.gradient[:, state.kept]))
         return state._replace(state=sampler.tell(state.state, rows))
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from jaxhp._types import Floats, Ints, Kind, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError, SpaceError
-from jaxhp.samplers._cells import Walk, cells, check_size, every_level, infeasible, is_categorical, keys, offset, unconditional
+from jaxhp.samplers._axes import encoded, encoded_value, every_level, is_categorical, nearest_levels
+from jaxhp.samplers._cells import Walk, cells, check_size, infeasible, keys, offset
 from jaxhp.space import Space
 
 Levels = int | Mapping[str, int | Sequence[Any]]
-EXHAUSTIBLE = 10**6  # a space of at most so many configurations is walked through, not sampled
+EXHAUSTIBLE = 10**6  # configurations
 
 
 class GridState(NamedTuple):
@@ -71,21 +72,19 @@ def exhaust() -> Sampler:
     """Every configuration of a finite space once, the default one first.
 
     Raises:
-        SpaceError: when the study starts: the space is continuous or has more than 1e12 configurations, or none is feasible.
+        SpaceError: when the study starts: the space is continuous or has more than a million configurations.
     """
 
     def init(problem: Problem, seed: int) -> GridState:
         space = problem.space
         if space.size is None:
             endless = [n for n, kind in zip(space.names, space.dims.kind, strict=True) if kind <= Kind.FLOAT_LOG]
-            raise SpaceError(f"exhaust(): {', '.join(endless)} can take any value; give them a step, or use grid_search()")
+            raise SpaceError(f"exhaust(): {', '.join(endless)} can take any value; give a step, or use grid_search()")
+        if space.size > EXHAUSTIBLE:
+            raise SpaceError(f"exhaust(): the space has {space.size:.3g} configurations, more than {EXHAUSTIBLE:.0e}; use grid_search()")
         grid = cells(space, tuple(every_level(space, j) for j in range(space.d)))
-        check_size(grid.size, "exhaust()", "use grid_search()")
         first = space.default()[None]
-        walk = Walk(space, (grid,), offset(seed, 0, "exhaust"), first[space.feasible(first)])
-        if walk.done(set()):
-            raise SpaceError(f"exhaust(): none of the {grid.size} configurations {infeasible(space)}; widen the space")
-        return GridState(walk, set())
+        return GridState(Walk(space, (grid,), offset(seed, 0, "exhaust"), first[space.feasible(first)]), set())
 
     return Sampler(init, _tell, _ask, "exhaust()", finite=True)
 
@@ -111,7 +110,7 @@ def _check_levels(name: str, count: Any, listed: bool) -> None:
 def _axis(space: Space, j: int, levels: int | Sequence[Any]) -> Floats:
     """The levels (u) of dim j."""
     if not isinstance(levels, int):
-        return np.unique(np.array([_u_of(space, j, value) for value in levels]))
+        return np.unique([encoded_value(space, j, value) for value in levels])
     if is_categorical(space, j):
         return every_level(space, j)
     count = int(space.dims.levels[j])
@@ -124,16 +123,9 @@ def _axis(space: Space, j: int, levels: int | Sequence[Any]) -> Floats:
 
 def _spread_levels(space: Space, j: int, count: int, k: int) -> Floats:
     """The u of k of the `count` levels of dim j, evenly spread in u as far as the levels allow, both ends among them."""
-    free = unconditional(space)
-    ends = np.full((2, space.d), np.nan)
-    ends[:, j] = 0, count - 1
-    low, high = free.encode(ends)[:, j]
-    targets = np.full((k, space.d), 0.5)
-    targets[:, j] = np.linspace(low, high, k)
+    low, high = encoded(space, j, np.array([0.0, count - 1.0]))
     step = np.arange(k)
-    level = np.rint(free.decode(targets)[:, j]).astype(np.int64)
+    level = nearest_levels(space, j, np.linspace(low, high, k)).astype(np.int64)
     level = np.maximum.accumulate(level - step) + step  # distinct: a level that is taken passes its claim to the next,
     level = np.minimum(level, count - k + step)  # and the last ones make room
-    chosen = np.full((k, space.d), np.nan)
-    chosen[:, j] = level
-    return np.ascontiguousarray(free.encode(chosen)[:, j])
+    return encoded(space, j, level.astype(np.float64))

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError, SpaceError
+from jaxhp.samplers._axes import defaults, encoded_value
 from jaxhp.space import Space
 
 
@@ -57,10 +58,11 @@ def warm_start(sampler: Sampler, source: Finished | tuple[Space, Trials]) -> Sam
         raise SamplerError(f"warm_start: expected a sampler first, got {sampler!r}; is a pair of parentheses missing?")
     outcomes: Sequence[Outcome] | None = None
     if isinstance(source, tuple):
-        if len(source) != 2 or not isinstance(source[0], Space) or not isinstance(source[1], Trials):
-            seen = ", ".join(type(part).__name__ for part in source)
+        pair: tuple[Any, ...] = source
+        if len(pair) != 2 or not isinstance(pair[0], Space) or not isinstance(pair[1], Trials):
+            seen = ", ".join(type(part).__name__ for part in pair)
             raise SamplerError(f"warm_start: expected a study or a pair (space, trials), got ({seen})")
-        space, trials = source
+        space, trials = pair
     elif hasattr(source, "space") and hasattr(source, "trials") and hasattr(source, "outcomes"):
         space, trials, outcomes = source.space, source.trials, tuple(source.outcomes)
     else:
@@ -86,7 +88,7 @@ def warm_start(sampler: Sampler, source: Finished | tuple[Space, Trials]) -> Sam
 def _known(trials: Trials) -> Trials:
     """Copies of the rows that hold a result."""
     told = (trials.status != Status.PENDING) & (trials.status != Status.REPORTED)
-    return Trials(*(np.array(column[told], order="C") for column in trials))
+    return Trials._make(np.array(column[told], order="C") for column in trials)
 
 
 def _check_outcomes(problem: Problem, outcomes: Sequence[Outcome] | None, known: Trials) -> None:
@@ -104,3 +106,25 @@ def _hash(space: Space, known: Trials) -> str:
     for column in (known.u, known.y, known.noise, known.status, known.fidelity):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:8]
+
+
+def _foreign(old: Space, known: Trials, new: Space) -> Trials:
+    """The rows that fit this space, with numbers -1, -2, ... by trial."""
+    fitting: list[int] = []
+    points: list[Floats] = []
+    usual = defaults(new)
+    for i, foreign in enumerate(known.u):
+        params = old.params(foreign)
+        try:
+            u = [encoded_value(new, j, params[name]) if name in params else usual[j] for j, name in enumerate(new.names)]
+        except SpaceError:
+            continue
+        point = new.snap(np.array([u]))
+        if new.feasible(point)[0]:
+            fitting.append(i)
+            points.append(point[0])
+    rows = Trials._make(np.ascontiguousarray(column[fitting]) for column in known)
+    order = {number: -1 - i for i, number in enumerate(dict.fromkeys(rows.number.tolist()))}
+    number = np.array([order[n] for n in rows.number.tolist()], dtype=np.int64)
+    own = np.array(points).reshape(len(points), new.d)
+    return rows._replace(number=number, u=own, gradient=np.full(own.shape, np.nan))  # slopes of the other cube

@@ -30,7 +30,7 @@ def rows(
     u: Floats,  # (n, d)
     y: Floats | None = None,  # (n, m)
     status: int | npt.NDArray[np.int8] = Status.PENDING,  # one for all, or (n,)
-    outcomes: int = 1,
+    outcomes: int = 1,  # m where y is not given
 ) -> Trials:
     """Trials with these numbers, points, values and status; all else unknown.
 
@@ -39,7 +39,7 @@ def rows(
     (2, 1)
     """
     n = len(number)
-    unknown = np.full((n, outcomes), np.nan)
+    unknown = np.full((n, outcomes) if y is None else np.shape(y), np.nan)
     return Trials(
         number=np.asarray(number, dtype=np.int64).copy(),
         u=np.array(u, dtype=np.float64, order="C"),
@@ -55,12 +55,12 @@ def rows(
 
 def joined(parts: list[Trials]) -> Trials:
     """The rows of several tables, in order."""
-    return Trials(*(np.ascontiguousarray(np.concatenate(columns)) for columns in zip(*parts, strict=True)))
+    return Trials._make(np.ascontiguousarray(np.concatenate(columns)) for columns in zip(*parts, strict=True))
 
 
 def part(trials: Trials, start: int, stop: int) -> Trials:
     """Copies of the rows start..stop."""
-    return Trials(*(column[start:stop].copy() for column in trials))
+    return Trials._make(column[start:stop].copy() for column in trials)
 
 
 def value(u: Floats, outcomes: int) -> Floats:
@@ -110,7 +110,7 @@ def nasty_history(name: str, problem: Problem, seed: int = 0, n: int = 24) -> Tr
     asked = rows(number, u, outcomes=m)
     told = rows(number, u, y, status)
     if name == "told in reverse":
-        return joined([asked, Trials(*(np.ascontiguousarray(column[::-1]) for column in told))])
+        return joined([asked, Trials._make(np.ascontiguousarray(column[::-1]) for column in told)])
     if name == "never asked":
         return told
     if name == "only pending":
