@@ -27,6 +27,7 @@ def space() -> Space:
             "x": Float(-1.0, 1.0),
             "rate": Float(1e-4, 1.0, log=True),
             "n": Int(1, 64, log=True),
+            "depth": Int(1, 3),
             "size": Ordinal([32, 64, 128]),
             "kind": Categorical(["a", "b", None]),
             "m": Float(0.1, 1.0, when={"kind": "b"}),
@@ -150,12 +151,13 @@ def test_other_studies_are_drawn_beside() -> None:
 def test_slices_have_one_axis_per_parameter_on_its_scale() -> None:
     made = usual()
     figure = _figures.slices(columns(made))
-    axes = [figure["layout"][f"xaxis{'' if j == 0 else j + 1}"] for j in range(6)]
-    assert [a["title"]["text"] for a in axes] == ["x", "rate", "n", "size", "kind", "m"]
-    assert [a["type"] for a in axes] == ["linear", "log", "log", "category", "category", "linear"]
+    axes = [figure["layout"][f"xaxis{'' if j == 0 else j + 1}"] for j in range(7)]
+    assert [a["title"]["text"] for a in axes] == ["x", "rate", "n", "depth", "size", "kind", "m"]
+    assert [a["type"] for a in axes] == ["linear", "log", "log", "linear", "category", "category", "linear"]
     assert axes[1]["range"][0] < -4 < 0 < axes[1]["range"][1]  # the whole space, so that a best at a bound is seen
-    assert axes[3]["categoryarray"] == ["32", "64", "128"]
-    momentum = figure["data"][5]["x"]
+    assert axes[3]["tickvals"] == [1, 2, 3]
+    assert axes[4]["categoryarray"] == ["32", "64", "128"]
+    momentum = figure["data"][6]["x"]
     assert momentum == [t.params.get("m") for t in made.finished]
     assert None in momentum
 
@@ -165,7 +167,8 @@ def test_inactive_parameters_have_their_own_tick_in_parallel_coordinates() -> No
     figure = _figures.parallel(columns(made))
     assert figure is not None
     *parameters, metric = figure["data"][0]["dimensions"]
-    momentum = parameters[5]
+    assert parameters[3]["ticktext"] == ["1", "2", "3"]
+    momentum = parameters[6]
     at = dict(zip(momentum["ticktext"], momentum["tickvals"], strict=True))["inactive"]
     assert [v == at for v in momentum["values"]] == ["m" not in t.params for t in made.finished]
     assert at < 0.1
@@ -179,7 +182,7 @@ def test_the_table_of_best_trials_is_in_order() -> None:
     best = sorted(made.finished, key=lambda t: t.values["loss"])[:5]
     assert [row[0] for row in table.rows] == [str(t.number) for t in best]
     assert table.header == ["trial", "loss", "accuracy", "seconds", "configuration"]
-    assert table.rows[0][4].startswith("x = ") and "kind = " in table.rows[0][4]
+    assert table.rows[0][4].startswith("x=") and "kind=" in table.rows[0][4]
 
 
 def test_failures_are_counted_by_reason() -> None:

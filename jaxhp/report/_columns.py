@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Scale: TypeAlias = Literal["linear", "log", "category"]
 
+_FEW = 8  # levels that an axis can name one by one
+
 _SCALES: dict[int, Scale] = {
     Kind.FLOAT: "linear",
     Kind.FLOAT_LOG: "log",
@@ -44,6 +46,7 @@ class Parameter(NamedTuple):
     scale: Scale
     low: float  # bounds; 0 and the number of labels - 1 for a category
     high: float
+    ticks: list[float]  # its levels, where it is a number with few; else empty
     labels: list[str]  # of a category that occurs, in the order of its levels
     values: Floats  # (n,) a category's index into `labels`; NaN where inactive
 
@@ -130,6 +133,7 @@ def _parameters(study: Study, trials: list[Trial]) -> list[Parameter]:
     space = study.space
     parameters = []
     for j, name in enumerate(space.names):
+        ticks: list[float] = []
         scale = _SCALES[int(space.dims.kind[j])]
         if scale == "category":
             level = {str(t.params[name]): float(t.u[j]) for t in trials if name in t.params}
@@ -140,7 +144,9 @@ def _parameters(study: Study, trials: list[Trial]) -> list[Parameter]:
             labels = []
             values = [float(t.params.get(name, math.nan)) for t in trials]
             low, high = float(space.dims.low[j]), float(space.dims.high[j])
-        parameters.append(Parameter(name, scale, low, high, labels, np.array(values, dtype=np.float64)))
+            if 0 < space.dims.levels[j] <= _FEW:
+                ticks = sorted({v for v in values if not math.isnan(v)})
+        parameters.append(Parameter(name, scale, low, high, ticks, labels, np.array(values, dtype=np.float64)))
     return parameters
 
 

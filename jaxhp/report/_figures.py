@@ -203,7 +203,7 @@ def _parameter_axis(p: Parameter) -> dict[str, Any]:
         return {"type": "category", "categoryorder": "array", "categoryarray": p.labels}
     low, high = (math.log10(p.low), math.log10(p.high)) if p.scale == "log" else (p.low, p.high)
     pad = 0.04 * (high - low)
-    return {"type": p.scale, "range": [low - pad, high + pad]}
+    return {"type": p.scale, "range": [low - pad, high + pad]} | ({"tickvals": p.ticks} if p.ticks else {})
 
 
 def _dimension(p: Parameter, values: Floats) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _dimension(p: Parameter, values: Floats) -> dict[str, Any]:
     else:
         low, high = (math.log10(p.low), math.log10(p.high)) if p.scale == "log" else (p.low, p.high)
         x = np.log10(values) if p.scale == "log" else values.copy()
-        ticks = np.linspace(low, high, 5).tolist()
+        ticks = (np.log10(p.ticks) if p.scale == "log" else np.array(p.ticks)).tolist() or np.linspace(low, high, 5).tolist()
         texts = [number(10**t if p.scale == "log" else t) for t in ticks]
     inactive = np.isnan(x)
     if inactive.any():

@@ -36,7 +36,7 @@ def compact(c: Columns, top: int) -> Table:
     wide = best(c, top)
     first = wide.header.index("seconds") - len(c.parameters)
     rows = [
-        [*row[:first], row[-1], ", ".join(f"{k} = {shown(v)}" for k, v in c.trials[i].params.items())]
+        [*row[:first], row[-1], ", ".join(f"{k}={shown(v)}" for k, v in c.trials[i].params.items())]
         for row, i in zip(wide.rows, c.ranked, strict=False)
     ]
     return Table(wide.title, [*wide.header[:first], "seconds", "configuration"], rows, wide.note)
