@@ -344,3 +344,9 @@ def test_without_its_extra_the_command_says_what_to_install(missing: str) -> Non
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert 'pip install "jaxhp[cli]"' in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_interrupt_before_anything_started_is_no_traceback() -> None:
+    result = run("tune", write("raise KeyboardInterrupt", "early.py"))
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"

@@ -30,6 +30,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            err.print("Interrupted.")
             raise typer.Exit(_tune.INTERRUPTED) from None
         except JaxhpError as e:
             err.print(f"[red]error:[/] {escape(str(e))}")
