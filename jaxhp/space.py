@@ -472,6 +472,9 @@ class Space:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Space:
+        return self  # it never changes
+
     def __len__(self) -> int:
         return self.d
 

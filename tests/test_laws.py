@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -121,7 +123,7 @@ def test_every_study_keeps_the_laws_in_every_log(sampler: str, log: str, tmp_pat
     check_study(make_study, lambda: LOGS[log](tmp_path, next(numbers)), trials=14 if log == "memory" else 7)
 
 
-@settings(derandomize=True, max_examples=25, deadline=None)
+@settings(derandomize=True, max_examples=12, deadline=None)
 @given(space=spaces())
 def test_samplers_keep_the_laws_in_any_space(space: Space) -> None:
     check_sampler(jaxhp.auto(), space, repeats=True)
@@ -209,6 +211,23 @@ def global_state() -> Callable[[Any, Ints], Floats]:
     return lambda state, numbers: np.ascontiguousarray(state[0].space.snap(generator.random((len(numbers), state[0].space.d))))
 
 
+def shared_memory() -> Sampler:
+    """Keeps what it was told outside its state, by a key that a copy shares."""
+    told: dict[int, list[bytes]] = {}
+    keys = count()
+
+    def init(problem: Problem, seed: int) -> Any:
+        key = next(keys)
+        told[key] = []
+        return [problem, seed, key]
+
+    def tell(state: Any, trials: Trials) -> Any:
+        told[state[2]] += map(bytes, trials.u)
+        return state
+
+    return Sampler(init, tell, lambda state, numbers: uniforms(state, numbers + 1000 * len(told[state[2]]))[:1], "broken")
+
+
 MUTANTS = {
     "outside": (broken(lambda s, n: uniforms(s, n) + 0.5), "continuous", "points are canonical and feasible': .*outside"),
     "off_centre": (broken(off_centre), "mixed", "not at the centre of a level"),
@@ -228,6 +247,8 @@ MUTANTS = {
     "keeps": (broken(lambda s, n: from_kept_rows(s, n)[:1], keeps_the_rows), "one", "arguments are borrowed"),
     "raises": (broken(uniforms, overflows), "continuous", "nasty histories are survived': 'failed with infinities' raised OverflowError"),
     "ends": (broken(lambda s, n: uniforms(s, n)[: max(0, 30 - int(n[0]))]), "continuous", "only finite samplers end"),
+    "shared": (shared_memory(), "continuous", "copies are independent"),
+    "locked": (Sampler(lambda p, s: [p, s, (), Lock()], lambda s, t: s, uniforms, "broken"), "continuous", "cannot be copied"),
     "repeats": (broken(uniforms, finite=True), "finite", "pending trials are seen"),
 }
 
@@ -336,3 +357,11 @@ def test_an_unknown_nasty_history_is_refused() -> None:
         nasty_history("nice", Problem(space, space.dims, (Outcome("y"),)))
     assert len(NASTY) == len(set(NASTY))
     assert rows(np.arange(2), np.zeros((2, 1))).status.tolist() == [Status.PENDING] * 2
+
+
+def test_the_documented_sampler_keeps_the_laws() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "samplers.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})  # the second one ends with check_sampler

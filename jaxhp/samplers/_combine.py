@@ -6,13 +6,14 @@ another is answered up to the crossing, so that the next part is told those poin
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxhp._rng import uniform
-from jaxhp._types import Floats, Ints, Params, Problem, Sampler, Trials
+from jaxhp._types import Bools, Floats, Ints, Params, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
 
 
@@ -51,7 +52,10 @@ def sequence(*parts: tuple[Sampler, int | None]) -> Sampler:
     limits = np.array(ends)
 
     def ask(state: PartsState, numbers: Ints) -> Floats:
-        run, first = _run(numbers, np.searchsorted(limits, numbers, side="right"))
+        if len(numbers) == 1:
+            run, first = numbers, bisect_right(ends, numbers[0])
+        else:
+            run, first = _run(numbers, np.searchsorted(limits, numbers, side="right"))
         return _first_answer(samplers, state, run, range(first, len(parts)))
 
     finite = parts[-1][1] is not None or samplers[-1].finite
@@ -85,9 +89,8 @@ def mixture(*parts: tuple[Sampler, float]) -> Sampler:
 
 
 class FrozenState(NamedTuple):
-    space: Any  # jaxhp.space.Space, reduced
-    lift: Any  # (k, d') u of the reduced space -> (k, d) u
-    lower: Any  # (n, d) u -> rows that match (n,), their reduced u
+    lift: Callable[[Floats], Floats]  # (k, d') u of the reduced space -> (k, d)
+    lower: Callable[[Floats], tuple[Bools, Floats]]  # (n, d) u -> which rows match (n,), and their reduced u
     kept: Ints  # (d',) columns of the full space
     state: Any
 
@@ -115,7 +118,7 @@ def freeze(sampler: Sampler, params: Params) -> Sampler:
         space, lift, lower = problem.space.fix(frozen)
         names = list(problem.space.names)
         kept = np.array([names.index(n) for n in space.names], dtype=np.int64)
-        return FrozenState(space, lift, lower, kept, sampler.init(problem._replace(space=space, dims=space.dims), seed))
+        return FrozenState(lift, lower, kept, sampler.init(problem._replace(space=space, dims=space.dims), seed))
 
     def tell(state: FrozenState, trials: Trials) -> FrozenState:
         match, u = state.lower(trials.u)
@@ -126,8 +129,7 @@ def freeze(sampler: Sampler, params: Params) -> Sampler:
         return state._replace(state=sampler.tell(state.state, rows))
 
     def ask(state: FrozenState, numbers: Ints) -> Floats:
-        u: Floats = state.lift(sampler.ask(state.state, numbers))
-        return u
+        return state.lift(sampler.ask(state.state, numbers))
 
     return Sampler(init, tell, ask, f"freeze({sampler.name}, {frozen!r})", finite=sampler.finite)
 

@@ -5,6 +5,7 @@ States are linear, so no law keeps one while it tells another: each run folds it
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -170,6 +171,21 @@ def arguments_are_borrowed_for_one_call(sampler: Sampler, problem: Problem, seed
     _check_equal(sampler, law, expected, _answer(sampler, problem, state, numbers), "asks after the rows told were overwritten")
 
 
+def copies_are_independent(sampler: Sampler, problem: Problem, seed: int) -> None:
+    """A deep copy of a state goes its own way: telling one changes nothing for the other."""
+    law = "copies are independent"
+    _, events, asked = _run(sampler, problem, seed)
+    half = len(events.number) // 2
+    state = _folded(sampler, problem, seed, part(events, 0, half))
+    try:
+        kept = copy.deepcopy(state)
+    except TypeError as e:
+        raise _broken(sampler, law, f"the state cannot be copied: {e}") from e
+    expected = _asked(sampler, problem, _folded(sampler, problem, seed, part(events, 0, half)), asked, 4, 4)
+    sampler.tell(state, part(events, half, len(events.number)))
+    _check_equal(sampler, law, expected, _asked(sampler, problem, kept, asked, 4, 4), "a copy, after the original was told more")
+
+
 SAMPLER_LAWS: tuple[Law, ...] = (
     nasty_histories_are_survived,
     points_are_canonical_and_feasible,
@@ -180,6 +196,7 @@ SAMPLER_LAWS: tuple[Law, ...] = (
     replaying_equals_living,
     only_finite_samplers_end,
     arguments_are_borrowed_for_one_call,
+    copies_are_independent,
 )
 
 
