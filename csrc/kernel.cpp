@@ -2,6 +2,7 @@
 #include "kernel.hpp"
 
 #include "encoding.hpp"
+#include "maximize.hpp"
 #include "philox.hpp"
 #include "ppf.hpp"
 #include "sobol.hpp"
@@ -20,6 +21,16 @@ Kernel table() {
     kernel.snap = snap;
     kernel.encode = encode;
     kernel.decode = decode;
+    kernel.log_h = log_h;
+    kernel.log_cdf = log_cdf;
+    kernel.predict_memory = predict_memory;
+    kernel.evaluate_memory = evaluate_memory;
+    kernel.search_memory = search_memory;
+    kernel.choice_memory = choice_memory;
+    kernel.predict = predict;
+    kernel.evaluate = evaluate_acquisition;
+    kernel.maximize = maximize;
+    kernel.best_of = best_of;
     return kernel;
 }
 

@@ -33,6 +33,89 @@ struct DimsView {
 
 constexpr std::int64_t NONE_BAD = -1;
 
+// One `Posterior` (jaxhp/_types.py), borrowed. Row i of Linv has zeros above its diagonal.
+struct PosteriorView {
+    std::size_t d;
+    std::size_t n;
+    std::size_t capacity;
+    const double* X;          // (d, capacity)
+    const double* Linv;       // (capacity, capacity)
+    const double* alpha;      // (capacity,)
+    const double* noise;      // (capacity,)
+    const double* theta;      // (d + 2,)
+    const std::int8_t* kind;  // (d,) 0 number, 1 category
+    double mean;
+};
+
+// What an acquisition adds up, all to be maximised (acquisition.hpp): m, s mean and deviation of the term's posterior.
+enum TermType : std::int32_t {
+    LOGEI = 0,  // log E max(0, a - f), a the incumbent
+    UCB = 1,    // -(m - sqrt(a) s)
+    LOGPI = 2,  // log P(f <= a - b); with b = 0 a constraint's log P(feasible)
+    MEAN = 3,   // -a m; a log cost
+    PATH = 4,   // -(one draw of f): Thompson sampling
+};
+constexpr std::int32_t TERM_TYPES = 5;
+
+struct Term {
+    std::int32_t type;
+    std::uint32_t posterior;
+    double a;
+    double b;
+};
+
+// The name of a random draw: Philox key (seed, purpose), counter (block, number, 0, what for).
+struct DrawName {
+    std::uint64_t seed;
+    std::uint64_t purpose;
+    std::uint64_t number;
+};
+
+// A sum of terms over posteriors of the same d.
+struct AcquisitionView {
+    const PosteriorView* posteriors;
+    std::size_t posterior_count;
+    const Term* terms;
+    std::size_t term_count;
+    DrawName draw;
+};
+
+// Where and how hard to look for an acquisition's maximum (maximize.hpp). Points are canonical rows of the space.
+struct SearchView {
+    DimsView dims;
+    const double* centres;   // (centre_count, d) perturbed; the best first
+    std::size_t centre_count;
+    const double* existing;  // (existing_count, d) not to be repeated
+    std::size_t existing_count;
+    const double* extra;     // (extra_count, d) candidates of the caller's
+    std::size_t extra_count;
+    std::size_t spread;      // Sobol candidates
+    std::size_t local;       // perturbations of the centres
+    std::size_t starts;      // candidates that are refined
+    std::size_t iterations;  // evaluations of value and gradient, of all starts at once
+    bool allow_duplicates;
+};
+
+// How a suggestion came about.
+enum How : std::int32_t {
+    REFINED = 0,      // the best of the refined candidates
+    RUNNER_UP = 1,    // the best repeats a row; the next one that does not
+    PERTURBED = 2,    // all repeat rows: near the best
+    SPREAD = 3,       // a Sobol point, because nothing nearer is new
+    REPEATED = 4,     // a row again: no new point was found
+    NOT_FINITE = 5,   // a Sobol point, because the posterior or the acquisition is not finite
+};
+
+struct Found {
+    double value;  // of the acquisition at the point; NaN where NOT_FINITE
+    std::int32_t how;
+    std::size_t scored;     // candidates whose exact value was needed
+    std::size_t evaluated;  // values with gradients
+};
+
+constexpr std::size_t MOST_POSTERIORS = 16;
+constexpr std::size_t MOST_STARTS = 32;
+
 struct Kernel {
     // (k, d) uniforms in [0, 1): row i is Philox4x64-10 with key (seed, purpose), counter (1.., numbers[i], attempt, 0).
     void (*philox)(std::uint64_t seed, std::uint64_t purpose, const std::int64_t* numbers, std::size_t k, std::size_t d,
@@ -48,6 +131,21 @@ struct Kernel {
     std::int64_t (*snap)(const DimsView& dims, const double* u, std::size_t n, double* out);
     std::int64_t (*encode)(const DimsView& dims, const double* x, std::size_t n, double* out);
     void (*decode)(const DimsView& dims, const double* u, std::size_t n, double* out);
+    // log h, log Phi and their derivatives, (n,) each (normal.hpp).
+    void (*log_h)(const double* z, std::size_t n, double* value, double* derivative);
+    void (*log_cdf)(const double* z, std::size_t n, double* value, double* derivative);
+    // The functions below work in `memory` of so many bytes, aligned to 64.
+    std::size_t (*predict_memory)(const PosteriorView& view);
+    std::size_t (*evaluate_memory)(const AcquisitionView& view);
+    std::size_t (*search_memory)(const AcquisitionView& acquisition, const SearchView& view);
+    std::size_t (*choice_memory)(const AcquisitionView& view, std::size_t m);
+    void (*predict)(const PosteriorView& view, const double* u, std::size_t m, unsigned char* memory, double* mean,
+                    double* variance);
+    void (*evaluate)(const AcquisitionView& view, const double* u, std::size_t m, unsigned char* memory, double* values,
+                     double* gradients);
+    Found (*maximize)(const AcquisitionView& acquisition, const SearchView& view, unsigned char* memory, double* out);
+    std::size_t (*best_of)(const AcquisitionView& view, const double* u, std::size_t m, unsigned char* memory,
+                           std::size_t wanted, std::size_t* chosen, double* values, std::size_t* scored);
 };
 
 }  // namespace jaxhp
