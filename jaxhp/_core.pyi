@@ -8,6 +8,8 @@ from typing import SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
+from jaxhp._types import Posterior
+
 def isa() -> str:
     """The instruction set in use: "avx512", "avx2" or "baseline"; the environment variable JAXHP_ISA forces one at import."""
 
@@ -30,6 +32,54 @@ def transform(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def ppf(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(n,) quantiles of the standard normal distribution; -inf at 0, inf at 1, NaN outside."""
+
+def log_h(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """log h (n,) and its derivative (n,), with h(z) = phi(z) + z Phi(z): log expected improvement in units of the deviation."""
+
+def log_cdf(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """log Phi (n,) and its derivative (n,) of the standard normal distribution."""
+
+def predict(posterior: Posterior, u: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean (m,) and variance (m,) of a posterior at u (m, d); NaN coordinates are inactive."""
+
+def evaluate(
+    posteriors: tuple[Posterior, ...],
+    terms: npt.NDArray[np.float64],
+    u: npt.NDArray[np.float64],
+    seed: SupportsIndex,
+    purpose: SupportsIndex,
+    number: SupportsIndex,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Values (m,) and gradients (m, d) at u (m, d) of a sum of terms (t, 4): type, posterior, a, b (csrc/kernel.hpp, Term)."""
+
+def best_of(
+    posteriors: tuple[Posterior, ...],
+    terms: npt.NDArray[np.float64],
+    u: npt.NDArray[np.float64],
+    k: SupportsIndex,
+    seed: SupportsIndex,
+    purpose: SupportsIndex,
+    number: SupportsIndex,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]:
+    """Indices (k',) and values (k',) of the best k rows of u, best first, and how many rows were scored exactly."""
+
+def maximize(
+    posteriors: tuple[Posterior, ...],
+    terms: npt.NDArray[np.float64],
+    dims: EncodedDims,
+    centres: npt.NDArray[np.float64],
+    existing: npt.NDArray[np.float64],
+    extra: npt.NDArray[np.float64],
+    spread: SupportsIndex,
+    local: SupportsIndex,
+    starts: SupportsIndex,
+    iterations: SupportsIndex,
+    allow_duplicates: bool,
+    seed: SupportsIndex,
+    purpose: SupportsIndex,
+    number: SupportsIndex,
+) -> tuple[npt.NDArray[np.float64], float, int, int, int]:
+    """u (d,) canonical, value, how (csrc/kernel.hpp, How), points scored exactly, values with gradients."""
 
 @final
 class EncodedDims:

@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
-from jaxhp._core import EncodedDims, available_isas, isa, philox, ppf, sobol, transform
+from jaxhp._core import (
+    EncodedDims,
+    available_isas,
+    best_of,
+    evaluate,
+    isa,
+    log_cdf,
+    log_h,
+    maximize,
+    philox,
+    ppf,
+    predict,
+    sobol,
+    transform,
+)
 
-__all__ = ["EncodedDims", "available_isas", "isa", "philox", "ppf", "sobol", "transform"]
+__all__ = [
+    "EncodedDims",
+    "available_isas",
+    "best_of",
+    "evaluate",
+    "isa",
+    "log_cdf",
+    "log_h",
+    "maximize",
+    "philox",
+    "ppf",
+    "predict",
+    "sobol",
+    "transform",
+]
