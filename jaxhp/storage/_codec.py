@@ -1,6 +1,7 @@
-"""Records as text: compact JSON with a checksum that covers the position, so that an altered, torn or misplaced record is seen.
+"""Records as text: compact ASCII JSON, with a checksum that covers the position, so that an altered, torn or misplaced record is seen.
 
 NaN and the infinities, which JSON lacks, become the strings "nan", "inf" and "-inf"; readers call `float()` on what is a number.
+ASCII escapes keep lone surrogates, which tracebacks with odd file names hold and UTF-8 refuses.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from zlib import crc32
 from jaxhp._types import Record
 from jaxhp.errors import StorageError
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
-_decode = json.JSONDecoder().decode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 def dumps(record: Record) -> str:
@@ -27,22 +28,40 @@ def dumps(record: Record) -> str:
     '{"kind":"tell","values":{"loss":"nan"}}'
     """
     try:
-        return _encode(record)
-    except ValueError:
-        return _encode(_finite(record))
-    except TypeError as e:
+        try:
+            return _encode(record)
+        except ValueError:  # a NaN or an infinity, most likely
+            return _encode(_finite(record))
+    except (TypeError, ValueError, RecursionError) as e:
         raise StorageError(f"a record holds what JSON cannot: {e}; tell numbers, strings and lists or dicts of them") from e
 
 
-def loads(body: str) -> Record:
-    """The record of its JSON."""
-    record: Record = _decode(body)
+def loads(body: bytes) -> Record:
+    """The record of its JSON.
+
+    Raises:
+        ValueError: it is not the JSON of a dict, or too deep to read.
+
+    >>> loads(b'{"kind":"tell"}')
+    {'kind': 'tell'}
+    """
+    text = str(body, "utf-8")
+    try:
+        record, end = _decode(text)
+    except RecursionError as e:
+        raise ValueError("it is nested too deeply") from e
+    if end != len(text) or type(record) is not dict:
+        raise ValueError("it is not one JSON object")
     return record
 
 
-def checksum(seq: int, body: str) -> int:
-    """CRC-32 of position and body."""
-    return crc32(f"{seq}:{body}".encode())
+def checksum(seq: int, body: bytes) -> int:
+    """CRC-32 of position and body.
+
+    >>> checksum(0, b"{}") == checksum(1, b"{}")
+    False
+    """
+    return crc32(body, crc32(b"%d:" % seq))
 
 
 def _finite(value: Any) -> Any:

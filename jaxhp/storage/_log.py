@@ -33,7 +33,7 @@ class Log(Protocol):
         ...
 
     def delete(self, study: str) -> None:
-        """Forgets a study."""
+        """Forgets a study: only at a user's explicit request."""
         ...
 
     def close(self) -> None:
