@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,7 +233,7 @@ class SqlLog:
         connection = self._connected()
         tables = self._tables()
         if not tables:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            self._use_wal()
             with self._writing():
                 if not self._tables():  # another process may have been faster
                     _metadata.create_all(connection, checkfirst=False)
@@ -245,6 +246,23 @@ class SqlLog:
         version = connection.execute(sa.select(_meta.c.schema_version)).scalars().first()
         if version is None or version > SCHEMA_VERSION:
             raise StorageError(f"{self.url} has schema version {version}, this jaxhp reads up to {SCHEMA_VERSION}; upgrade jaxhp")
+
+    def _use_wal(self) -> None:
+        """Of several processes that open a new file at once, one switches; SQLite tells the others "locked" without waiting."""
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                mode = self._connected().exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+            except sa.exc.OperationalError as e:
+                if "locked" not in str(e.orig) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+                continue
+            if mode != "wal":
+                raise StorageError(
+                    f"{self.url}: SQLite cannot keep a write-ahead log here (a network file system?); choose a folder on a local disk"
+                )
+            return
 
     def _tables(self) -> set[str]:
         return set(self._connected().exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
