@@ -3,6 +3,9 @@
 A constrained space owns an **anchor**, a feasible point found when the constraint was made. Later an infeasible
 suggestion is replaced by the first feasible of a bounded number of counter-based draws, or else by the last feasible
 point on the way from the anchor to it: one of both always exists.
+
+Anchors of narrow linear constraints: over-relaxed projections onto the violated half-space (Agmon 1954; Motzkin and
+Schoenberg 1954), then line searches over the points where a constraint is tight, which settles integers.
 """
 
 from __future__ import annotations
@@ -21,9 +24,13 @@ from jaxhp.errors import SpaceError
 if TYPE_CHECKING:
     from jaxhp.space import Space
 
-_SEARCH = (64, 1024, 16_384)  # Sobol points looked at for an anchor, in rounds
-_DRAWS = (16, 256, 4096)  # draws for one infeasible row, in rounds
+_SEARCH = (64, 1024, 15_296)  # Sobol points looked at for an anchor, in rounds
+_STARTS = 8  # of them are taken as starts where constraints are linear
+_PROJECTIONS = 1000
+_MARGINS = (1e-2, 1e-4, 1e-7, 0.0)  # by which a projection goes beyond the bounds, of the range
 _SWEEPS = 30
+_DRAWS = (4, 32, 256, 4096)  # draws for one infeasible row, in rounds
+_BLOCK = 1 << 20  # coordinates drawn at once
 _BISECTIONS = 40
 
 
@@ -34,29 +41,35 @@ def anchor(space: Space) -> Floats:
         SpaceError: none was found, with the constraint that stands in the way.
     """
     _contradiction(space)
-    best = space.default()
-    if space.feasible(best[None])[0]:
-        return best
-    start, least = best, math.inf
-    linear = any(isinstance(c, Linear) for c in space.constraints)
+    default = space.default()
+    first = default[None]
+    if space.feasible(first)[0]:
+        return default
+    looked = [first]
     seen = 0
     for count in _SEARCH:
         u = space.snap(_kernel.sobol(0, np.arange(seen, seen + count, dtype=np.int64), space.d))
         seen += count
         met = space.feasible(u)
         if met.any():
-            return u[int(met.argmax())]
-        if linear:
-            excess = _excess(space, u)
-            if excess.min() < least:
-                start, least = u[int(excess.argmin())], float(excess.min())
-    if linear:
-        found, least = _descend(space, start)
-        if space.feasible(found[None])[0]:
-            return found
+            point: Floats = u[int(met.argmax())]
+            return point
+        looked.append(u)
     named = ", ".join(repr(str(c)) for c in space.constraints)
-    nearest = f"; the nearest point exceeds a bound by {least:.2g} of its size" if linear and least > 0 else ""
-    raise SpaceError(f"no configuration that meets {named} was found among {seen} points{nearest}; loosen a constraint or widen a bound")
+    nearest = ""
+    if any(isinstance(c, Linear) for c in space.constraints):
+        u = np.concatenate(looked)
+        excess = _excess(space, u)
+        least = math.inf
+        for start in u[np.argsort(excess, kind="stable")[:_STARTS]]:
+            for begin in (start, *(_projected(space, start, margin) for margin in _MARGINS)):
+                found = _descend(space, begin)
+                if space.feasible(found[None])[0]:
+                    return found
+                least = min(least, float(_excess(space, found[None])[0]))
+        nearest = f"; the nearest point exceeds the bounds by {least:.2g} of their size" if least > 0 else ""
+    remedy = "loosen a constraint or widen a bound"
+    raise SpaceError(f"no configuration that meets {named} was found among {seen + 1} points{nearest}; {remedy}")
 
 
 def constrain(space: Space, u: Floats, seed: int, numbers: Ints) -> Floats:
@@ -65,94 +78,142 @@ def constrain(space: Space, u: Floats, seed: int, numbers: Ints) -> Floats:
     if met.all():
         return u
     result = u.copy()
-    for i in np.flatnonzero(~met):
-        result[i] = _replacement(space, u[i], seed, int(numbers[i]))
-    return result
-
-
-def _replacement(space: Space, u: Floats, seed: int, number: int) -> Floats:
-    numbers = np.array([number], dtype=np.int64)
+    waiting = np.flatnonzero(~met)
     for attempt, count in enumerate(_DRAWS):
-        draws = space.snap(uniform(seed, numbers, "where", count * space.d, attempt).reshape(count, space.d))
-        met = space.feasible(draws)
-        if met.any():
-            return draws[int(met.argmax())]
-    return _toward(space, u)
+        block = max(1, _BLOCK // (count * space.d))
+        without = []
+        for rows in (waiting[i : i + block] for i in range(0, len(waiting), block)):
+            draws = space.snap(uniform(seed, numbers[rows], "where", count * space.d, attempt).reshape(-1, space.d))
+            met = space.feasible(draws).reshape(len(rows), count)
+            some = met.any(axis=1)
+            result[rows[some]] = draws.reshape(len(rows), count, space.d)[some, met[some].argmax(axis=1)]
+            without.append(rows[~some])
+        waiting = np.concatenate(without)
+        if not len(waiting):
+            return result
+    for i in waiting:
+        result[i] = _toward(space, u[i])
+    return result
 
 
 def _toward(space: Space, u: Floats) -> Floats:
     """From the anchor to u: discrete coordinates switch one by one, then the continuous ones go as far as they can."""
-    at = _anchor(space)
-    wanted = np.where(np.isnan(u), 0.5, u)
+    if space.anchor is None:
+        raise SpaceError("this constrained space was read from a log; pass the space itself to search it")
+    at = space.anchor
+    wanted = _filled(u)
     discrete = space.dims.levels > 0
     for j in np.flatnonzero(discrete):
-        trial = np.where(np.isnan(at), 0.5, at)
+        trial = _filled(at)
         trial[j] = wanted[j]
         trial = space.snap(trial[None])[0]
         if space.feasible(trial[None])[0]:
             at = trial
     low, high = 0.0, 1.0
-    filled = np.where(np.isnan(at), 0.5, at)
-    best = at
+    start = _filled(at)
     for _ in range(_BISECTIONS):
         t = 0.5 * (low + high)
-        trial = space.snap(np.where(discrete, filled, filled + t * (wanted - filled))[None])[0]
+        trial = space.snap(np.where(discrete, start, start + t * (wanted - start))[None])[0]
         if space.feasible(trial[None])[0]:
-            low, best = t, trial
+            low, at = t, trial
         else:
             high = t
-    return best
+    return at
 
 
-def _anchor(space: Space) -> Floats:
-    if space.anchor is None:
-        space.feasible(space.default()[None])  # tells which function is missing
-        raise SpaceError("this constrained space was read from a log; pass the space itself to search it")
-    return space.anchor
+def _filled(u: Floats) -> Floats:
+    """Inactive coordinates at 0.5."""
+    return np.where(np.isnan(u), 0.5, u)
 
 
 def _excess(space: Space, u: Floats) -> Floats:
-    """Largest relative excess over the linear constraints (n,), 0 where all are met."""
+    """Total relative excess over the linear constraints (n,), 0 where all are met."""
     values = space.values(u)
-    columns = [np.nan_to_num(c.excess(values), nan=0.0) for c in space.constraints if isinstance(c, Linear)]
-    worst: Floats = np.maximum(0.0, np.max(columns, axis=0))
-    return worst
+    total = np.zeros(len(u))
+    for constraint in space.constraints:
+        if isinstance(constraint, Linear):
+            excess = np.maximum(0.0, np.nan_to_num(constraint.excess(values), nan=0.0))
+            total += np.where(constraint.satisfied(values), 0.0, np.maximum(excess, 1e-15))
+    return total
 
 
-def _descend(space: Space, start: Floats) -> tuple[Floats, float]:
-    """Coordinate descent on the largest excess."""
+def _active_linear(space: Space, at: Floats) -> tuple[dict[str, float], list[Linear]]:
+    """The numbers at a point, and the linear constraints that count there."""
+    values = {name: float(column[0]) for name, column in space.values(at[None]).items()}
+    return values, [c for c in space.constraints if isinstance(c, Linear) and not any(math.isnan(values[name]) for name in c.terms)]
+
+
+def _projected(space: Space, start: Floats, margin: float) -> Floats:
+    """The point after projections of z = (value - low) / range onto the half-space that is violated most, until none is."""
+    values, constraints = _active_linear(space, start)
+    names = [name for name in space.names if any(name in c.terms for c in constraints)]
+    if not names:
+        return start
+    spans = np.array([space.axes[space.index[name]].span for name in names])
+    low, width = spans[:, 0], spans[:, 1] - spans[:, 0]
+    matrix = np.array([[c.terms.get(name, 0.0) for name in names] for c in constraints])
+    bound = np.array([c.bound for c in constraints]) - matrix @ low
+    matrix = matrix * width
+    norm = np.sqrt((matrix**2).sum(axis=1)) + 1e-300
+    z = (np.array([values[name] for name in names]) - low) / width
+    for _ in range(_PROJECTIONS):
+        beyond = (matrix @ z - bound) / norm + margin
+        worst = int(beyond.argmax())
+        if beyond[worst] <= 0.0:
+            break
+        z = np.clip(z - 1.5 * beyond[worst] * matrix[worst] / norm[worst], 0.0, 1.0)
+    u = _filled(start)
+    for name, value in zip(names, low + z * width, strict=True):
+        j = space.index[name]
+        near = np.array(space.axes[j].nearest(float(value)))
+        u[j] = _encoded(space, j, near[[np.abs(space.axes[j].values(near) - value).argmin()]])[0]
+    point: Floats = space.snap(u[None])[0]
+    return point
+
+
+def _encoded(space: Space, j: int, plain: Floats) -> Floats:
+    """The u (k,) of plain values (k,) of coordinate j."""
+    x = np.full((len(plain), space.d), math.nan)
+    x[:, j] = plain
+    u: Floats = space.encoded.encode(x)[:, j]
+    return u
+
+
+def _descend(space: Space, start: Floats) -> Floats:
+    """Coordinate descent on the total excess over levels, an even grid, and the points where a constraint is tight."""
     at, least = start, float(_excess(space, start[None])[0])
     for _ in range(_SWEEPS):
         before = least
         for j in range(space.d):
+            if least == 0.0:
+                return at
             levels = int(space.dims.levels[j])
-            axis = np.linspace(0.0, 1.0, 65) if not 0 < levels <= 256 else (np.arange(levels) + 0.5) / levels
-            trials = np.tile(np.where(np.isnan(at), 0.5, at), (len(axis), 1))
-            trials[:, j] = axis
+            line = [(np.arange(levels) + 0.5) / levels if 0 < levels <= 64 else np.linspace(0.0, 1.0, 33)]
+            values, constraints = _active_linear(space, at)
+            for c in constraints:
+                factor = c.terms.get(space.names[j])
+                if factor is not None:
+                    others = math.fsum(k * values[name] for name, k in c.terms.items() if name != space.names[j])
+                    line.append(_encoded(space, j, np.array(space.axes[j].nearest((c.bound - others) / factor))))
+            candidates = np.concatenate(line)
+            trials = np.tile(_filled(at), (len(candidates), 1))
+            trials[:, j] = candidates
             trials = space.snap(trials)
             excess = _excess(space, trials)
-            # among equals take the one in the middle: the next constraint finds more room there
-            ties = np.flatnonzero(excess == excess.min())
-            pick = int(ties[len(ties) // 2])
+            pick = int(excess.argmin())
             if excess[pick] < least:
                 at, least = trials[pick], float(excess[pick])
-            met = space.feasible(trials[ties])
-            if met.any():
-                return trials[ties[int(met.argmax())]], 0.0
         if least == before:
             break
-    return at, least
+    return at
 
 
 def _contradiction(space: Space) -> None:
     """A linear constraint that no point of the box can meet is told with its proof."""
-    bounds = {}
-    for name, axis in zip(space.names, space.axes, strict=True):
-        numbers = axis.numbers
-        bounds[name] = (axis.low, axis.high) if numbers is None else (float(numbers.min()), float(numbers.max()))
     for constraint in space.constraints:
         if not isinstance(constraint, Linear) or any(space.parameters[name].when is not None for name in constraint.terms):
             continue
-        lowest = constraint.lowest(bounds)
-        if lowest > constraint.bound + 1e-12 * abs(lowest) or (constraint.strict and lowest >= constraint.bound):
-            raise SpaceError(f"no configuration meets {constraint.text!r}: within the bounds its left side minus its right side is at least {lowest - constraint.bound:g}")
+        lowest, bound = constraint.lowest(space.spans()), constraint.bound
+        if lowest > bound + 1e-12 * (abs(lowest) + abs(bound)) or (constraint.strict and lowest >= bound):
+            missed = f"within the bounds it is missed by at least {lowest - bound:g}"
+            raise SpaceError(f"no configuration meets {constraint.text!r}: {missed}; loosen it or widen a bound")

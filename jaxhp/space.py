@@ -4,28 +4,30 @@
                    "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"})}).where("lr + momentum <= 1.5")
 
 u (n, d) is canonical where discrete coordinates lie at the centre of their level and inactive ones are NaN
-(docs/architecture.md, "The encoded space"). A space never changes: `where` and `fix` return new ones.
+(docs/architecture.md, "The encoded space"). A space never changes: `where` and `fix` return new ones. Its parts: what the
+user writes (`_parameters.py`), one coordinate (`_axis.py`), names and conditions (`_tree.py`), constraints
+(`_constraints.py`, `_feasible.py`), other spaces made from it (`_between.py`).
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxhp import _constraints, _feasible, _kernel, _parameters
-from jaxhp._constraints import Constraint, Predicate
-from jaxhp._parameters import Axis, Categorical, Float, Int, Ordinal, Parameter
-from jaxhp._types import Bools, Dims, Floats, Ints, Kind, Params
+from jaxhp import _axis, _between, _constraints, _feasible, _kernel, _parameters, _tree
+from jaxhp._axis import Axis
+from jaxhp._constraints import Constraint, Predicate, Spans
+from jaxhp._parameters import Categorical, Float, Int, Ordinal, Parameter, condition
+from jaxhp._types import Bools, Floats, Ints, Kind, Params
 from jaxhp.errors import SpaceError
 
 __all__ = ["Categorical", "Float", "Int", "Ordinal", "Space"]
 
-MOST_PARENT_LEVELS = 1024
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -35,66 +37,50 @@ class Space:
     Raises:
         SpaceError: naming the parameter, the value and the remedy.
 
-    >>> space = Space({"lr": Float(1e-4, 1.0, log=True), "width": Int(16, 256, log=True)})
+    >>> space = Space({"dropout": Float(0.0, 1.0), "width": Int(16, 256, default=64, log=True)})
     >>> space.params(space.default())
-    {'lr': 0.01, 'width': 64}
+    {'dropout': 0.5, 'width': 64}
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         if not isinstance(parameters, Mapping):
-            raise SpaceError(f"Space({parameters!r}): expected a mapping of names to parameters, such as {{'lr': Float(1e-4, 1.0, log=True)}}")
-        self._build(dict(_flattened(parameters, "")), ())
-
-    def _build(self, parameters: dict[str, Parameter], constraints: tuple[Constraint, ...], anchor: Floats | None = None) -> None:
+            raise SpaceError(f"Space({parameters!r}): expected names and parameters, such as {{'lr': Float(1e-4, 1.0, log=True)}}")
         if not parameters:
             raise SpaceError("Space({}): a space needs at least one parameter")
-        self.parameters: dict[str, Parameter] = _parents_first(parameters)
-        self.names: tuple[str, ...] = tuple(self.parameters)
+        self._build(_tree.resolved(dict(_tree.flattened(parameters))), ())
+
+    def _build(self, resolved: dict[str, Parameter], constraints: tuple[Constraint, ...]) -> None:
+        self.parameters: dict[str, Parameter] = resolved  # parents first
+        self.names: tuple[str, ...] = tuple(resolved)
         self.d = len(self.names)
-        self.constraints = constraints
-        self.axes: tuple[Axis, ...] = tuple(_parameters.axis(name, p) for name, p in self.parameters.items())
-        self.dims = self._encoded_dims()
-        self._native = _kernel.EncodedDims(*self.dims)
+        self.index: dict[str, int] = {name: j for j, name in enumerate(self.names)}
+        self.axes: tuple[Axis, ...] = tuple(_axis.encoded(name, p) for name, p in resolved.items())
+        self.dims = _tree.dims(resolved, self.axes)
+        self.encoded = _kernel.EncodedDims(*self.dims)
         self._tables = [(name, axis.table) for name, axis in zip(self.names, self.axes, strict=True)]
-        self._at = {name: j for j, name in enumerate(self.names)}
-        self.anchor = anchor  # (d,) a feasible point, where there are constraints
+        self.constraints = constraints
+        self.anchor: Floats | None = None  # (d,) a feasible point, where there are constraints and their functions are known
+        if constraints and not any(isinstance(c, Predicate) and c.function is None for c in constraints):
+            self.anchor = _feasible.anchor(self)
 
     @classmethod
-    def _of(cls, parameters: dict[str, Parameter], constraints: tuple[Constraint, ...] = (), anchor: Floats | None = None) -> Space:
+    def _of(cls, resolved: dict[str, Parameter], constraints: tuple[Constraint, ...] = ()) -> Space:
         space = cls.__new__(cls)
-        space._build(parameters, constraints, anchor)
+        space._build(resolved, constraints)
         return space
 
-    def _encoded_dims(self) -> Dims:
-        parent, activating = [], []
-        for name, parameter in self.parameters.items():
-            above, values = _condition(parameter)
-            if above is None:
-                parent.append(-1)
-                activating.append(np.zeros(0, np.int64))
-                continue
-            j = self.names.index(above)
-            axis = self.axes[j]
-            if not 0 < axis.levels <= MOST_PARENT_LEVELS:
-                raise SpaceError(f"{name!r}: when={parameter.when!r} depends on {above!r}, which has no or too many levels; a parent is discrete, with at most {MOST_PARENT_LEVELS}")
-            levels = [axis.plain(v) for v in values]
-            unreachable = [v for v, level in zip(values, levels, strict=True) if level is None]
-            if unreachable or not values:
-                what = repr(unreachable[0]) if unreachable else "an empty list"
-                raise SpaceError(f"{name!r}: when={parameter.when!r} can never hold: {what} is not a value of {above!r} ({self.parameters[above]!r})")
-            parent.append(j)
-            activating.append(np.array(levels, np.int64))
-        allowed = np.zeros((self.d, max([1, *(self.axes[p].levels for p in parent if p >= 0)])), np.bool_)
-        for j, active in enumerate(activating):
-            allowed[j, active] = True
-        return Dims(
-            np.array([a.kind for a in self.axes], np.int8),
-            np.array([a.low for a in self.axes]),
-            np.array([a.high for a in self.axes]),
-            np.array([a.levels for a in self.axes], np.int64),
-            np.array(parent, np.int32),
-            allowed,
-        )
+    def index_of(self, name: object) -> int:
+        """The dim of a parameter.
+
+        Raises:
+            SpaceError: there is none of this name, with the closest one.
+        """
+        j = self.index.get(name) if isinstance(name, str) else None
+        if j is None:
+            close = difflib.get_close_matches(str(name), self.names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.names)}"
+            raise SpaceError(f"{name!r} is not a parameter of this space; {hint}")
+        return j
 
     # -- between the cube and the user -----------------------------------------------------------------------------
 
@@ -104,7 +90,7 @@ class Space:
         >>> Space({"n": Int(1, 4)}).snap(np.array([[0.3]])).tolist()
         [[0.375]]
         """
-        return self._native.snap(u)
+        return self.encoded.snap(u)
 
     def active(self, u: Floats) -> Bools:
         """(n, d) whether each coordinate of the points u (n, d) is active.
@@ -112,7 +98,7 @@ class Space:
         >>> Space({"n": Int(1, 4)}).active(np.array([[0.3]])).tolist()
         [[True]]
         """
-        result: Bools = ~np.isnan(self._native.snap(u))
+        result: Bools = ~np.isnan(self.encoded.snap(u))
         return result
 
     def params(self, u: Floats) -> Params:
@@ -121,7 +107,7 @@ class Space:
         >>> Space({"n": Int(1, 4), "c": Categorical(["a", "b"])}).params(np.array([0.375, 0.75]))
         {'n': 2, 'c': 'b'}
         """
-        plain = self._native.decode(u[None])[0].tolist()
+        plain = self.encoded.decode(u[None])[0].tolist()
         return {name: x if table is None else table[int(x)] for (name, table), x in zip(self._tables, plain, strict=True) if x == x}
 
     def point(self, params: Mapping[str, Any]) -> Floats:
@@ -136,28 +122,23 @@ class Space:
         if not isinstance(params, Mapping):
             raise SpaceError(f"expected a dict of parameter values, got {params!r}")
         for name in params:
-            if name not in self._at:
-                close = difflib.get_close_matches(str(name), self.names, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.names)}"
-                raise SpaceError(f"{name!r} is not a parameter of this space; {hint}")
+            self.index_of(name)
         plain = np.full(self.d, math.nan)
         for j, (name, axis) in enumerate(zip(self.names, self.axes, strict=True)):
-            active = self._is_active(j, plain)
+            above = self.dims.parent[j]
+            active = above < 0 or (not math.isnan(plain[above]) and self.dims.allowed[j, int(plain[above])])
             if name not in params:
                 if active:
                     raise SpaceError(f"{name!r} is missing; give a value ({self.parameters[name]!r})")
                 continue
             if not active:
-                raise SpaceError(f"{name!r} is inactive here (when={self.parameters[name].when!r}), yet it has the value {params[name]!r}; leave it out")
+                raise SpaceError(f"{name!r} is inactive here (when={self.parameters[name].when!r}); leave out {params[name]!r}")
             value = axis.plain(params[name])
             if value is None:
-                raise SpaceError(f"{name}={params[name]!r} is not a value of {self.parameters[name]!r}; choose one that is")
+                raise SpaceError(f"{name}={params[name]!r} {axis.refusal(params[name])}")
             plain[j] = value
-        return self._native.encode(plain[None])[0]
-
-    def _is_active(self, j: int, plain: Floats) -> bool:
-        above = self.dims.parent[j]
-        return bool(above < 0 or (not math.isnan(plain[above]) and self.dims.allowed[j, int(plain[above])]))
+        u: Floats = self.encoded.encode(plain[None])[0]
+        return u
 
     def decode(self, u: Floats) -> Columns:
         """User values of u (n, d) as columns (n,): float64 for Float, int64 for Int, the choices otherwise.
@@ -167,25 +148,9 @@ class Space:
         >>> Space({"n": Int(1, 4)}).decode(np.array([[0.1], [0.9]]))["n"].tolist()
         [1, 4]
         """
-        plain = np.ascontiguousarray(self._native.decode(u).T)
-        return {name: self._column(j, plain[j]) for j, name in enumerate(self.names)}
-
-    def _column(self, j: int, plain: Floats) -> npt.NDArray[Any]:
-        axis = self.axes[j]
-        if axis.table is None or isinstance(axis.table, _parameters.Grid):
-            return axis.values(plain)
-        active = None if self.dims.parent[j] < 0 else ~np.isnan(plain)
-        if isinstance(axis.table, range):
-            values = axis.table.start + axis.table.step * (plain if active is None else plain[active]).astype(np.int64)
-        else:
-            same = len({type(c) for c in axis.table}) == 1
-            table = np.array(axis.table, dtype=None if same and axis.table[0] is not None else object)
-            values = table[(plain if active is None else plain[active]).astype(np.int64)]
-        if active is None:
-            return values
-        column = np.full(len(plain), None, dtype=object)
-        column[active] = values.tolist()
-        return column
+        plain = np.ascontiguousarray(self.encoded.decode(u).T)
+        conditional = self.dims.parent >= 0
+        return {name: self.axes[j].column(plain[j], bool(conditional[j])) for name, j in self.index.items()}
 
     def encode(self, columns: Mapping[str, Any]) -> Floats:
         """u (n, d) of columns of user values; the inverse of `decode`. A column may be left out where it is inactive throughout.
@@ -196,51 +161,38 @@ class Space:
         >>> Space({"n": Int(1, 4)}).encode({"n": [1, 4]}).tolist()
         [[0.125], [0.875]]
         """
-        unknown = [name for name in columns if name not in self._at]
-        if unknown:
-            raise SpaceError(f"{unknown[0]!r} is not a parameter of this space; there are {', '.join(self.names)}")
-        lengths = {name: len(column) for name, column in columns.items()}
+        given = {name: _as_column(name, column) for name, column in columns.items()}
+        for name in given:
+            self.index_of(name)
+        lengths = {name: len(column) for name, column in given.items()}
         if len(set(lengths.values())) != 1:
-            raise SpaceError(f"columns must be of one length, got {lengths}")
+            raise SpaceError(f"expected columns of one length, got {lengths}")
         n = next(iter(lengths.values()))
-        plain = np.full((n, self.d), math.nan)
-        for j, name in enumerate(self.names):
-            if name in columns:
-                plain[:, j] = self._plain_column(j, name, columns[name])
-            above = self.dims.parent[j]
-            active = np.ones(n, np.bool_) if above < 0 else np.zeros(n, np.bool_)
-            if above >= 0:
-                known = ~np.isnan(plain[:, above])
-                active[known] = self.dims.allowed[j, plain[known, above].astype(np.int64)]
-            given = ~np.isnan(plain[:, j])
-            for wrong, what in ((active & ~given, "is missing; give a value"), (given & ~active, "is inactive; give None or NaN")):
+        plain = np.full((self.d, n), math.nan)
+        for j, (name, axis) in enumerate(zip(self.names, self.axes, strict=True)):
+            active = self._active_rows(j, plain)
+            if name in given:
+                plain[j], bad = axis.plain_column(given[name])
+                if bad.any():
+                    row = int(bad.argmax())
+                    value = given[name][row : row + 1].tolist()[0]
+                    raise SpaceError(f"row {row}: {name}={value!r} {axis.refusal(value)}")
+                if axis.level_of is not None and None in axis.level_of:  # the choice where active, else absent
+                    plain[j, ~active & (plain[j] == axis.level_of[None])] = math.nan
+            present = ~np.isnan(plain[j])
+            for wrong, what in ((active & ~present, "is missing; give a value"), (present & ~active, "is inactive; give None or NaN")):
                 if wrong.any():
                     raise SpaceError(f"row {int(wrong.argmax())}: {name!r} {what} ({self.parameters[name]!r})")
-        return self._native.encode(plain)
+        return self.encoded.encode(np.ascontiguousarray(plain.T))
 
-    def _plain_column(self, j: int, name: str, column: Any) -> Floats:
-        axis = self.axes[j]
-        array = column if isinstance(column, np.ndarray) else np.array(column, dtype=object)
-        if axis.index is not None:
-            index = axis.index
-            plain = np.array([index.get(v, math.nan) for v in array.tolist()])
-            bad = np.isnan(plain)
-            if bad.any():  # None is a missing entry unless it is a choice
-                bad &= np.array([v is not None and v == v for v in array.tolist()])
-        else:
-            if array.dtype == object:
-                wrong = [i for i, v in enumerate(array) if v is not None and (isinstance(v, (bool, str)) or not hasattr(v, "__float__"))]
-                if wrong:
-                    raise SpaceError(f"row {wrong[0]}: {name}={array[wrong[0]]!r} is not a number ({self.parameters[name]!r})")
-            elif array.dtype.kind not in "fiu":
-                raise SpaceError(f"{name!r}: a column of dtype {array.dtype} is not numeric ({self.parameters[name]!r})")
-            values = array.astype(np.float64)
-            plain = _levels(axis, values)
-            bad = ~np.isnan(values) & np.isnan(plain)
-        if bad.any():
-            row = int(bad.argmax())
-            raise SpaceError(f"row {row}: {name}={array[row]!r} is not a value of {self.parameters[name]!r}; choose one that is")
-        return plain
+    def _active_rows(self, j: int, plain: Floats) -> Bools:
+        """(n,) where dim j is active, given the plain values (d, n) of its parent."""
+        above = int(self.dims.parent[j])
+        if above < 0:
+            return np.ones(plain.shape[1], np.bool_)
+        active: Bools = ~np.isnan(plain[above])
+        active[active] = self.dims.allowed[j, plain[above, active].astype(np.int64)]
+        return active
 
     # -- what it holds ---------------------------------------------------------------------------------------------
 
@@ -255,15 +207,20 @@ class Space:
         >>> Space({"x": Float(0.0, 1.0, default=0.25), "y": Float(0.0, 1.0)}).default().tolist()
         [0.25, 0.5]
         """
-        u = np.full((1, self.d), 0.5)
+        u: Floats = self.snap(self.defaults_everywhere()[None])[0]
+        return u
+
+    def defaults_everywhere(self) -> Floats:
+        """(d,) `default` without conditions: the default or centre of every coordinate, not NaN where it is inactive."""
+        u = np.full(self.d, 0.5)
         for j, (axis, parameter) in enumerate(zip(self.axes, self.parameters.values(), strict=True)):
             if parameter.default is not None:
                 plain = np.full((1, self.d), math.nan)
                 plain[0, j] = axis.plain(parameter.default)
-                u[0, j] = self._native.encode(plain)[0, j]
+                u[j] = self.encoded.encode(plain)[0, j]
             elif axis.kind == Kind.CATEGORICAL:
-                u[0, j] = 0.0
-        return self.snap(u)[0]
+                u[j] = 0.0
+        return u
 
     def default_params(self) -> Params:
         """The defaults as a configuration, in the user's exact values.
@@ -305,8 +262,7 @@ class Space:
         """
         added: Constraint
         if isinstance(constraint, str):
-            numeric = {n: axis.index is None or axis.numbers is not None for n, axis in zip(self.names, self.axes, strict=True)}
-            added = _constraints.linear(constraint, numeric)
+            added = _constraints.linear(constraint, self.spans())
         elif callable(constraint):
             name = name or getattr(constraint, "__name__", None)
             if not name or name == "<lambda>":
@@ -314,13 +270,15 @@ class Space:
             added = Predicate(name, constraint)
         else:
             raise SpaceError(f"where({constraint!r}): expected a comparison in a string, or a function of the parameters")
-        space = Space._of(self.parameters, (*self.constraints, added))
-        space.anchor = _feasible.anchor(space)
-        return space
+        return Space._of(self.parameters, (*self.constraints, added))
+
+    def spans(self) -> Spans:
+        """The least and the greatest number of each parameter; None where its values are not numbers."""
+        return {name: axis.span for name, axis in zip(self.names, self.axes, strict=True)}
 
     def values(self, u: Floats) -> dict[str, Floats]:
         """Numeric columns (n,) of u (n, d); NaN where inactive or not a number."""
-        plain = self._native.decode(u)
+        plain = self.encoded.decode(u)
         return {name: axis.values(plain[:, j]) for j, (name, axis) in enumerate(zip(self.names, self.axes, strict=True))}
 
     def feasible(self, u: Floats) -> Bools:
@@ -343,53 +301,15 @@ class Space:
 
     # -- from one space to another ---------------------------------------------------------------------------------
 
-    def fix(self, values: Params) -> tuple[Space, Callable[[Floats], Floats], Callable[[Floats], tuple[Bools, Floats]]]:
+    def fix(self, values: Params) -> tuple[Space, _between.Lift, _between.Lower]:
         """This space with some parameters held: (reduced space, lift u' -> u, lower u -> (rows with these values, u')).
 
         Raises:
             SpaceError: an unknown name, not a value, a value for a parameter that these values make inactive, or nothing left to search.
         """
-        plain = np.full(self.d, math.nan)
-        for name, value in values.items():
-            if name not in self._at:
-                raise SpaceError(f"{name!r} is not a parameter of this space; there are {', '.join(self.names)}")
-            level = self.axes[self._at[name]].plain(value)
-            if level is None:
-                raise SpaceError(f"{name}={value!r} is not a value of {self.parameters[name]!r}; choose one that is")
-            plain[self._at[name]] = level
-        fixed_u = self._native.encode(plain[None])[0]
-        kept: dict[str, Parameter] = {}
-        off: set[str] = set()
-        for j, (name, parameter) in enumerate(self.parameters.items()):
-            above = self.dims.parent[j]
-            if above >= 0 and (self.names[above] in off or (self.names[above] in values and not self._is_active(j, plain))):
-                off.add(name)
-                if name in values:
-                    raise SpaceError(f"{name!r} is inactive when {self.names[above]!r} is {values.get(self.names[above])!r}; do not fix it")
-            elif name not in values:
-                if above >= 0 and self.names[above] in values:
-                    parameter = _unconditional(parameter)
-                kept[name] = parameter
-        if not kept:
-            raise SpaceError(f"fixing {values!r} leaves nothing to search; leave a parameter free")
-        constraints = [_constraints.substituted(c, dict(values), frozenset(off)) for c in self.constraints]
-        reduced = Space._of(kept, tuple(c for c in constraints if c is not None))
-        if reduced.constraints:
-            reduced.anchor = _feasible.anchor(reduced)
-        columns = np.array([self._at[name] for name in reduced.names])
-        held = np.array([self._at[name] for name in values], dtype=np.int64)
-
-        def lift(u: Floats) -> Floats:
-            full = np.full((len(u), self.d), 0.5)
-            full[:, held] = fixed_u[held]
-            full[:, columns] = u
-            return self.snap(full)
-
-        def lower(u: Floats) -> tuple[Bools, Floats]:
-            same: Bools = ((u[:, held] == fixed_u[held]) | np.isnan(u[:, held])).all(axis=1)
-            return same, np.ascontiguousarray(u[same][:, columns])
-
-        return reduced, lift, lower
+        parameters, constraints = _between.fixed(self, dict(values))
+        reduced = Space._of(parameters, constraints)
+        return reduced, *_between.maps(self, reduced, dict(values))
 
     def extended_by(self, new: Space) -> None:
         """Checks that `new` holds every configuration of this space.
@@ -397,34 +317,11 @@ class Space:
         Raises:
             SpaceError: naming what is narrower, changed or lacks a default.
         """
-        for name, old in self.parameters.items():
-            now = new.parameters.get(name)
-            if now is None:
-                raise SpaceError(f"extend: {name!r} is gone; keep every parameter, wider or as it was")
-            wider = type(now) is type(old) and _wider(old, now, new.axes[new._at[name]])
-            if not wider or not _condition_wider(old, now):
-                raise SpaceError(f"extend: {name!r} was {old!r} and {now!r} is not wider; keep its type, scale and condition, and every old value")
-        for name, now in new.parameters.items():
-            if name not in self.parameters and now.default is None:
-                raise SpaceError(f"extend: the new {name!r} needs a default, which the trials so far are taken to have used")
+        _between.check_extension(self, new)
 
     def convert(self, u: Floats, new: Space) -> Floats:
         """The points u (n, d) of this space as points (n, d') of an extension of it."""
-        plain = self._native.decode(u)
-        target = np.empty((len(u), new.d))
-        base = new._native.decode(np.where(np.isnan(new.default()), 0.5, new.default())[None])[0]
-        for j, (name, axis) in enumerate(zip(new.names, new.axes, strict=True)):
-            target[:, j] = base[j]
-            if name in self._at:
-                old = self.axes[self._at[name]]
-                column = plain[:, self._at[name]]
-                known = ~np.isnan(column)
-                if axis.index is not None and old.table is not None:
-                    levels = np.array([axis.index[c] for c in old.table], np.float64)
-                    target[known, j] = levels[column[known].astype(np.int64)]
-                else:
-                    target[known, j] = _levels(axis, old.values(column[known]))
-        return new.snap(new._native.encode(target))
+        return _between.converted(self, u, new)
 
     # -- as text ---------------------------------------------------------------------------------------------------
 
@@ -444,13 +341,9 @@ class Space:
         True
         """
         parameters = {p["name"]: _parameters.from_json({k: v for k, v in p.items() if k != "name"}) for p in fields["parameters"]}
-        space = cls._of(parameters)
-        for constraint in fields["constraints"]:
-            if "linear" in constraint:
-                space = space.where(constraint["linear"])
-            else:
-                space = cls._of(space.parameters, (*space.constraints, Predicate(constraint["predicate"], None)), space.anchor)
-        return space
+        free = cls._of(parameters)
+        constraints = tuple(_constraints.from_json(c, free.spans()) for c in fields["constraints"])
+        return cls._of(parameters, constraints) if constraints else free
 
     def difference(self, other: Space) -> str:
         """What differs, a line each; "" when nothing does. Functions are compared by name."""
@@ -463,8 +356,10 @@ class Space:
         if not lines and self.names != other.names:
             lines.append(f"  order: {', '.join(self.names)} -> {', '.join(other.names)}")
         ours, theirs = [str(c) for c in self.constraints], [str(c) for c in other.constraints]
-        if ours != theirs:
-            lines.append(f"  constraints: {ours} -> {theirs}")
+        lines += [f"  constraint {c!r} is gone" for c in ours if c not in theirs]
+        lines += [f"  constraint {c!r} is new" for c in theirs if c not in ours]
+        if not lines and ours != theirs:
+            lines.append(f"  order of constraints: {', '.join(ours)} -> {', '.join(theirs)}")
         return "\n".join(lines)
 
     def __eq__(self, other: object) -> bool:
@@ -479,113 +374,35 @@ class Space:
         return self.d
 
     def __contains__(self, name: object) -> bool:
-        return name in self._at
+        return name in self.index
 
     def __repr__(self) -> str:
         size = self.size
-        return f"Space({self.d} parameters, {'infinitely many' if size is None else size} configurations, {len(self.constraints)} constraints)"
+        many = "infinitely many" if size is None else f"{size:,}"
+        return f"Space({self.d} parameters, {many} configurations, {len(self.constraints)} constraints)"
 
     def __str__(self) -> str:
         rows = [("name", "type", "range", "scale", "default", "when")]
         for name, p in self.parameters.items():
-            span = f"{p.low:g} ... {p.high:g}" if isinstance(p, (Float, Int)) else " ".join(map(str, p.choices))
+            span = f"{p.low} ... {p.high}" if isinstance(p, (Float, Int)) else ", ".join(map(str, p.choices))
             step = getattr(p, "step", None)
-            scale = "log" if getattr(p, "log", False) else f"step {step:g}" if step not in (None, 1) else ""
-            above, values = _condition(p)
-            rows.append((name, type(p).__name__, span, scale, "" if p.default is None else str(p.default), f"{above} in {values}" if above else ""))
+            scale = "log" if getattr(p, "log", False) else f"step {step}" if step not in (None, 1) else ""
+            above, values = condition(p)
+            when = "" if above is None else f"{above} is {' or '.join(map(str, values))}"
+            rows.append((name, type(p).__name__, span, scale, "" if p.default is None else str(p.default), when))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*lines, *(f"where {c}" for c in self.constraints)])
 
 
-def _flattened(parameters: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Parameter]]:
-    for name, value in parameters.items():
-        if not isinstance(name, str) or not name or "." in name:
-            raise SpaceError(f"parameter name {name!r}: use a non-empty string without dots; nest mappings for dotted names")
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{name}.")
-        elif isinstance(value, tuple(_parameters.PARAMETERS.values())):
-            yield prefix + name, value
-        else:
-            raise SpaceError(f"{prefix + name!r} is {value!r}; expected Float, Int, Ordinal, Categorical or a nested mapping of them")
-
-
-def _condition(parameter: Parameter) -> tuple[str | None, list[Any]]:
-    if parameter.when is None:
-        return None, []
-    (above, values), *_ = parameter.when.items()
-    return above, list(values) if isinstance(values, (list, tuple, set, frozenset)) else [values]
-
-
-def _parents_first(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Stable order with parents before children; conditions get the full names of their parents."""
-    resolved = {name: _resolved(name, p, parameters) for name, p in parameters.items()}
-    ordered: dict[str, Parameter] = {}
-
-    def place(name: str, below: tuple[str, ...]) -> None:
-        if name in below:
-            raise SpaceError(f"{name!r}: its condition goes round in a circle: {' -> '.join((*below, name))}; break it")
-        if name not in ordered:
-            above, _ = _condition(resolved[name])
-            if above is not None:
-                place(above, (*below, name))
-            ordered[name] = resolved[name]
-
-    for name in resolved:
-        place(name, ())
-    return ordered
-
-
-def _resolved(name: str, parameter: Parameter, parameters: dict[str, Parameter]) -> Parameter:
-    when = parameter.when
-    if when is None:
-        return parameter
-    if not isinstance(when, Mapping) or len(when) != 1 or not all(isinstance(k, str) for k in when):
-        raise SpaceError(f"{name!r}: when={when!r} must name one parent, such as when={{'optimizer': 'sgd'}} or a list of values; chain several levels through the parents")
-    (above, values), *_ = when.items()
-    group = name.split(".")[:-1]
-    for depth in range(len(group), -1, -1):
-        full = ".".join([*group[:depth], above])
-        if full in parameters:
-            if full == name:
-                break
-            return _replaced(parameter, when={full: values})
-    raise SpaceError(f"{name!r}: when={when!r} names no other parameter; there are {', '.join(n for n in parameters if n != name)}")
-
-
-def _replaced(parameter: Parameter, **changes: Any) -> Parameter:
-    cls = type(parameter)
-    fields = {k: getattr(parameter, k) for k in cls.__dataclass_fields__ if k != "_"}
-    return cls(**(fields | changes))
-
-
-def _unconditional(parameter: Parameter) -> Parameter:
-    return _replaced(parameter, when=None)
-
-
-def _levels(axis: Axis, values: Floats) -> Floats:
-    """Plain values of numbers (n,); NaN where one is not a value of the axis. `axis` is not one of choices."""
-    inside = (values >= axis.low) & (values <= axis.high)
-    if axis.table is None:
-        return np.where(inside, values, math.nan)
-    if isinstance(axis.table, range):
-        level = (values - axis.table.start) / axis.table.step
-        return np.where(inside & (level == np.rint(level)), level, math.nan)
-    level = np.rint((values - axis.low) / (axis.high - axis.low) * (axis.levels - 1))
-    on_grid = np.isclose(axis.values(level), values, rtol=1e-12, atol=1e-12 * (axis.high - axis.low))
-    return np.where(inside & on_grid, level, math.nan)
-
-
-def _wider(old: Parameter, now: Parameter, axis: Axis) -> bool:
-    if isinstance(old, (Float, Int)) and isinstance(now, (Float, Int)):
-        same = old.log == now.log and old.step == now.step and now.low <= old.low and old.high <= now.high
-        return same and (old.step is None or (axis.plain(old.low) is not None and axis.plain(old.high) is not None))
-    if isinstance(old, (Ordinal, Categorical)) and isinstance(now, (Ordinal, Categorical)):
-        return all(c in now.choices for c in old.choices)
-    return False
-
-
-def _condition_wider(old: Parameter, now: Parameter) -> bool:
-    above, values = _condition(old)
-    now_above, now_values = _condition(now)
-    return above == now_above and all(v in now_values for v in values)
+def _as_column(name: str, column: Any) -> npt.NDArray[Any]:
+    if isinstance(column, np.ndarray):
+        array = column
+    elif isinstance(column, str) or not hasattr(column, "__len__"):
+        raise SpaceError(f"{name}={column!r}: expected a column, a list or array with one value per row; put it in brackets")
+    else:
+        array = np.empty(len(column), dtype=object)
+        array[:] = list(column)
+    if array.ndim != 1:
+        raise SpaceError(f"{name!r}: expected a column of one dimension, got shape {array.shape}; give one value per row")
+    return array

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "jaxhp"
 STOREYS = {
     "_core": 0,
     **dict.fromkeys(["_types", "_rng", "_kernel", "space", "errors"], 1),
-    **dict.fromkeys(["_parameters", "_constraints", "_feasible"], 1),  # parts of a space
+    **dict.fromkeys(["_parameters", "_axis", "_tree", "_constraints", "_feasible", "_between"], 1),  # parts of a space
     **dict.fromkeys(["samplers", "schedulers", "gp", "acquisition", "pareto", "train"], 2),
     **dict.fromkeys(["study", "storage", "analysis", "confirm", "trial"], 3),
     **dict.fromkeys(["_fold", "_header", "_outcomes", "_owner", "_rows", "_run", "_session"], 3),  # parts of a study
