@@ -29,6 +29,7 @@ _MODULE_OF = {
     "grid_search": "samplers",
     "coarse_to_fine": "samplers",
     "auto": "samplers",
+    "bayes": "samplers",
     "sequence": "samplers",
     "mixture": "samplers",
     "freeze": "samplers",

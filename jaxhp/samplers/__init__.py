@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxhp.samplers._auto import auto
+from jaxhp.samplers._bayes import bayes
 from jaxhp.samplers._coarse_to_fine import coarse_to_fine
 from jaxhp.samplers._combine import freeze, mixture, sequence
 from jaxhp.samplers._grid import exhaust, grid_search
@@ -12,6 +13,7 @@ from jaxhp.samplers._warm_start import warm_start
 
 __all__ = [
     "auto",
+    "bayes",
     "coarse_to_fine",
     "exhaust",
     "freeze",

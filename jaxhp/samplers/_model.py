@@ -20,7 +20,6 @@ import numpy.typing as npt
 from jaxhp import _kernel
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Posterior
-from jaxhp.gp import _surrogate
 
 CAP: Final = 256  # rows of an active set at an anchor
 STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
@@ -37,7 +36,8 @@ class Model:
         self.kind = kind  # (d,) 0 Matern-5/2, 1 Hamming
         self.seed = seed
         self.n = 0
-        self.X = np.empty((64, d))
+        self.first_fit = first_fit
+        self.u = np.empty((64, d))  # canonical: NaN where inactive
         self.y = np.empty(64)  # minimised; not finite where the trial failed
         self.noise = np.empty(64)  # told standard deviation, 0 where none
         self.theta: Floats | None = None
@@ -49,12 +49,17 @@ class Model:
         self._rows: list[int] = []  # those it has, in its order
         self._posterior: Posterior | None = None
 
-    def tell(self, x: Floats, y: float, noise: float) -> None:
-        """One told row: x (d,) with 0.5 where inactive."""
+    @property
+    def held(self) -> Ints:
+        """The rows of the last `posterior`, in its order."""
+        return np.array(self._rows)
+
+    def tell(self, u: Floats, y: float, noise: float) -> None:
+        """One told row: u (d,) canonical, y not finite where the trial failed, noise its standard deviation where known."""
         if self.n == len(self.y):
-            self.X, self.y, self.noise = (np.concatenate([a, np.empty_like(a)]) for a in (self.X, self.y, self.noise))
+            self.u, self.y, self.noise = (np.concatenate([a, np.empty_like(a)]) for a in (self.u, self.y, self.noise))
         n = self.n
-        self.X[n], self.y[n], self.noise[n] = x, y, noise if noise > 0.0 else 0.0
+        self.u[n], self.y[n], self.noise[n] = u, y, noise if noise > 0.0 else 0.0
         self.n = n = n + 1
         if n == self._next_fit:
             self._anchor = n
@@ -67,10 +72,12 @@ class Model:
         """The posterior of the active told rows, and their transformed values z; None before the first fit, or when it cannot be factored."""
         if self.theta is None:
             return None
+        from jaxhp.gp import _surrogate  # loads Numba, so not at import
+
         if self._factored != self._anchor:
             rows = self._active(self._anchor)
             z = _kernel.transform(self.y[rows])
-            self._posterior = _surrogate.factor(self.X[rows], z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE)
+            self._posterior = _surrogate.factor(_filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE)
             self._factored = self._held = self._anchor
             self._rows = rows.tolist()
         while self._posterior is not None and self._held < self.n:
@@ -80,7 +87,7 @@ class Model:
             if self.noise[row] > 0.0:
                 rows = np.array(self._rows)
                 extra = float(self._extra(rows, _kernel.transform(self.y[rows]))[-1])
-            self._posterior = _surrogate.append(self._posterior, self.X[row], extra)
+            self._posterior = _surrogate.append(self._posterior, _filled(self.u[row]), extra)
             self._held += 1
         if self._posterior is None:
             return None
@@ -88,10 +95,12 @@ class Model:
         return _surrogate.condition(self._posterior, z), z
 
     def _fit(self) -> None:
+        from jaxhp.gp import _surrogate  # loads Numba, so not at import
+
         rows = self._active(self._anchor)
         z = _kernel.transform(self.y[rows])
         iterations = COLD if self.theta is None else WARM
-        self.theta = _surrogate.fit(self.X[rows], z, self._extra(rows, z), self.kind, self.theta, iterations)
+        self.theta = _surrogate.fit(_filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, iterations)
         self.fits += 1
 
     def _active(self, count: int) -> Ints:
@@ -114,3 +123,8 @@ class Model:
         low, high = (good[np.argmin(y[good])], good[np.argmax(y[good])]) if len(good) else (0, 0)
         spread = y[high] - y[low]
         return np.square(noise * (z[high] - z[low]) / spread) if spread > 0.0 else np.zeros_like(noise)
+
+
+def _filled(u: Floats) -> Floats:
+    """Inactive coordinates enter the kernel as 0.5: their parent tells the branches apart."""
+    return np.where(np.isnan(u), 0.5, u)

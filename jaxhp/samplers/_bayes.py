@@ -1,0 +1,264 @@
+"""Bayesian optimisation: a Gaussian process of the told results, and the point where its acquisition is largest.
+
+The start is `startup()`'s design, until as many results are told; then each ask maximises a sum of acquisition terms (csrc/maximize.hpp)
+over the posterior that `_model.py` keeps. Pending trials are kriging believers: rows observed at their own predicted mean
+(Ginsbourger et al. 2010), so that a batch spreads. Jones, Schonlau & Welch 1998; the choices are measured in docs/bayes.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from jaxhp import _kernel, acquisition
+from jaxhp._rng import rng
+from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
+from jaxhp.acquisition import How, Term
+from jaxhp.errors import SamplerError
+from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
+from jaxhp.samplers._model import Model
+from jaxhp.samplers._sobol import startup, startup_size
+
+ACQUISITIONS: Final = ("logei", "ucb", "logpi", "thompson")
+CENTRES: Final = 5  # best points that local candidates are drawn around
+NOISY: Final = 0.1  # fitted noise variance, in z squared, from which on the incumbent is a mean instead of a value
+REPEATS_CHECKED: Final = 1024  # rows up to which every one is checked for repetition; beyond, those of the active set
+_REPAIRS: Final = (0.2, 0.05, 0.01)  # widths of the rounds of feasible candidates around the best point
+
+
+class BayesState:
+    """Linear: grows in place. `copy.deepcopy` makes an independent one."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        space = problem.space
+        self.space = space
+        self.seed = seed
+        self.stochastic = problem.stochastic
+        self.start = startup()
+        self.started = self.start.init(problem, seed)
+        self.model = _new_model(problem, seed)
+        self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
+        self.believed: tuple[tuple[int, int], list[int], Posterior] | None = None  # (model version), pending rows appended, posterior
+        self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
+        finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
+        self.visited: set[bytes] | None = set() if finite else None
+        self.rest = exhaust() if finite else None
+        self.resting: Any = self.rest.init(problem, seed) if self.rest else None
+
+
+def bayes(
+    acquisition: str | Sequence[str] = "logei", *, spread: int = 256, local: int = 256, starts: int = 2, beta: float = 1.8
+) -> Sampler:
+    """Bayesian optimisation of one objective: for expensive trials, from the first ones on.
+
+    Floats, ints, ordinals, categories and conditions; failures, noise, batches and constraints of the space. A finite space is
+    exhausted without repeats. An ask costs a fraction of a millisecond at 100 trials and stays flat beyond 256.
+
+    Args:
+        acquisition: "logei" (expected improvement), "ucb", "logpi" (probability of improvement) or "thompson"; several are added.
+        spread, local: candidates over the whole space, and around the best points.
+        starts: candidates that are refined by gradients, 1 to 32.
+        beta: how much "ucb" explores.
+
+    Raises:
+        SamplerError: an argument is not valid; when the study starts: it has several metrics.
+
+    >>> import jaxhp
+    >>> study = jaxhp.Study(jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0)}), sampler=jaxhp.bayes(), seed=0)
+    >>> study.optimize(lambda trial: (trial["x"] - 0.3) ** 2, trials=15).best.value < 1e-4
+    True
+    """
+    names = (acquisition,) if isinstance(acquisition, str) else tuple(acquisition)
+    for name in names:
+        if name not in ACQUISITIONS:
+            raise SamplerError(f"bayes(acquisition={acquisition!r}): {name!r} is not one of {', '.join(ACQUISITIONS)}")
+    if not names:
+        raise SamplerError("bayes(acquisition=()): name at least one of " + ", ".join(ACQUISITIONS))
+    for argument, value, least, most in (("spread", spread, 1, 1 << 20), ("local", local, 0, 1 << 20), ("starts", starts, 1, 32)):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise SamplerError(f"bayes({argument}={value!r}): expected an integer from {least} to {most}")
+    if not beta >= 0.0:
+        raise SamplerError(f"bayes(beta={beta!r}): expected a number from 0 (no exploration) on")
+
+    def terms(incumbent: float) -> list[Term]:
+        return [_term(name, incumbent, beta) for name in names]
+
+    def ask(state: BayesState, numbers: Ints) -> Floats:
+        return _ask(state, numbers, terms, spread, local, starts)
+
+    shown = repr(acquisition) if isinstance(acquisition, str) else repr(list(acquisition))
+    more = "".join(f", {k}={v}" for k, v, usual in (("spread", spread, 256), ("local", local, 256), ("starts", starts, 2)) if v != usual)
+    return Sampler(_init, _tell, ask, f"bayes({shown}{more})", finite=True)
+
+
+def _term(name: str, incumbent: float, beta: float) -> Term:
+    if name == "logei":
+        return acquisition.logei(incumbent)
+    if name == "ucb":
+        return acquisition.ucb(beta)
+    return acquisition.logpi(incumbent) if name == "logpi" else acquisition.thompson()
+
+
+def _init(problem: Problem, seed: int) -> BayesState:
+    if len(problem.outcomes) > 1:
+        names = ", ".join(o.name for o in problem.outcomes)
+        raise SamplerError(f"bayes() models one metric and this study has {names}; use another sampler, such as jaxhp.sobol(), or one metric")
+    return BayesState(problem, seed)
+
+
+def _tell(state: BayesState, trials: Trials) -> BayesState:
+    for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
+        if status == Status.PENDING:
+            state.pending[number] = trials.u[i].copy()
+            if state.visited is not None:
+                state.visited.add(trials.u[i].tobytes())
+        elif status != Status.REPORTED:
+            state.pending.pop(number, None)
+            state.model.tell(trials.u[i], float(trials.y[i, 0]), float(trials.noise[i, 0]))
+            if state.visited is not None:
+                state.visited.add(trials.u[i].tobytes())
+    if state.rest is not None:
+        state.resting = state.rest.tell(state.resting, trials)
+    return state
+
+
+def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, starts: int) -> Floats:
+    chosen: list[Floats] = []
+    for number in numbers.tolist():
+        if state.model.n < state.model.first_fit:
+            _warm_up.start()
+            u = state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+        else:
+            u = _suggest(state, number, chosen, terms, spread, local, starts)
+        if state.visited is not None and (u.tobytes() in state.visited or any((u == c).all() for c in chosen)):
+            if chosen:
+                break  # the walk through what is left must be told of these first
+            left = state.rest.ask(state.resting, np.array([number], dtype=np.int64)) if state.rest else u[None]
+            if not len(left):
+                break
+            u = left[0]
+        chosen.append(u)
+    return np.array(chosen) if chosen else np.empty((0, state.space.d))
+
+
+def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, spread: int, local: int, starts: int) -> Floats:
+    _warm_up.join()
+    model, space = state.model, state.space
+    told = model.posterior()
+    if told is None:
+        state.hows["NO_MODEL"] += 1
+        return state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+    posterior, z = told
+    quality = z
+    if state.stochastic or posterior.theta[-1] > NOISY:
+        quality = z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]  # the posterior mean at the rows: K alpha = z - m - noise alpha
+    rows = model.held
+    best = rows[np.argsort(quality, kind="stable")[:CENTRES]]
+    centres = model.u[best]
+    waiting = [*state.pending.values(), *chosen]
+    known = model.u[: model.n] if model.n <= REPEATS_CHECKED else model.u[rows]
+    existing = np.concatenate([known, waiting]) if waiting else known
+    believed = _believe(state, posterior, waiting)
+    summed = terms(float(quality.min()))
+    found = acquisition.maximize(
+        [believed],
+        summed,
+        space.encoded,
+        seed=state.seed,
+        number=number,
+        centres=centres,
+        existing=existing,
+        spread=spread,
+        local=local,
+        starts=starts,
+        allow_duplicates=state.stochastic,
+        purpose="bayes",
+    )
+    state.hows[found.how.name] += 1
+    if space.constraints and not space.feasible(found.u[None])[0]:
+        return _feasible_near(state, number, believed, summed, np.concatenate([found.u[None], centres]), existing, spread + local)
+    if found.how == How.REPEATED and state.visited is None:
+        return state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+    return found.u
+
+
+def _believe(state: BayesState, posterior: Posterior, waiting: list[Floats]) -> Posterior:
+    """The posterior with waiting points as kriging believers. What was appended for the last ask is used again."""
+    from jaxhp.gp import append
+
+    version = (state.model.n, posterior.n)
+    keys = [u.tobytes() for u in waiting]
+    start, believed = 0, posterior
+    if state.believed is not None:
+        old_version, old_keys, old = state.believed
+        if old_version == version and keys[: len(old_keys)] == old_keys:
+            start, believed = len(old_keys), old
+    for u in waiting[start:]:
+        grown = append(believed, np.where(np.isnan(u), 0.5, u))
+        if grown is None:  # the point repeats a row exactly: it adds nothing
+            continue
+        believed = grown
+    state.believed = (version, keys, believed)
+    return believed
+
+
+def _feasible_near(
+    state: BayesState, number: int, posterior: Posterior, terms: list[Term], centres: Floats, existing: Floats, count: int
+) -> Floats:
+    """The best of feasible candidates, in rounds: over the whole space and around the centres, then ever closer to the best so far."""
+    space, d = state.space, state.space.d
+    numbers = np.arange(count, dtype=np.int64)
+    u = space.constrain(space.snap(_kernel.sobol(int(rng(state.seed, number, "bayes").integers(1 << 62)), numbers, d)), state.seed, numbers)
+    best: Floats | None = None
+    for attempt, width in enumerate(_REPAIRS):
+        filled = np.where(np.isnan(centres), 0.5, centres)
+        steps = rng(state.seed, number, "bayes feasible", attempt).normal(scale=width, size=(count // 2, d))
+        near = space.snap(np.clip(filled[np.arange(count // 2) % len(filled)] + steps, 0.0, 1.0))
+        pool = np.concatenate([u, near[space.feasible(near)]]) if best is None else np.concatenate([best[None], near[space.feasible(near)]])
+        if not state.stochastic:
+            new = [np.nanmax(np.abs(np.where(np.isnan(existing), 0.5, existing) - np.where(np.isnan(p), 0.5, p)), axis=1).min() > 1e-6 for p in pool]
+            pool = pool[new] if any(new) else pool
+        order, _ = acquisition.best_of([posterior], terms, np.ascontiguousarray(pool), 1, seed=state.seed, number=number, purpose="bayes")
+        best = pool[order[0]] if len(order) else pool[0]
+        centres = best[None]
+    state.hows["CONSTRAINED"] += 1
+    return best if best is not None else u[0]
+
+
+def _new_model(problem: Problem, seed: int) -> Model:
+    kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
+    return Model(kind, seed, startup_size(len(kind)))
+
+
+class _WarmUp:
+    """Loads or compiles the surrogate beside the start-up trials, once a process. Joined before a fork, which would inherit a held lock, and at exit."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=_load, name="jaxhp-warm-up", daemon=True)
+            self._thread.start()
+            atexit.register(self.join)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=self.join)
+
+    def join(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join()
+
+
+def _load() -> None:
+    from jaxhp.gp import warm_up
+
+    warm_up()
+
+
+_warm_up = _WarmUp()
