@@ -87,7 +87,10 @@ def main() -> None:
         "ours_over_rustuna": memory["jaxhp"] / memory["rustuna"],
         "sqlite_optuna_over_ours": sqlite["optuna"] / sqlite["jaxhp"],
     }
-    print(f"\nOptuna / ours {row['optuna_over_ours']:.1f} (target >= 8), ours / rustuna {row['ours_over_rustuna']:.2f} (target <= 3), ", end="")
+    print(
+        f"\nOptuna / ours {row['optuna_over_ours']:.1f} (target >= 8), ours / rustuna {row['ours_over_rustuna']:.2f} (target <= 3), ",
+        end="",
+    )
     print(f"SQLite: Optuna / ours {row['sqlite_optuna_over_ours']:.1f} (target >= 5)")
     rows.append("random_cost", row)
 

@@ -1,6 +1,6 @@
 """How long from opening a study of 10,000 finished trials to its first suggestion?   python bench/resume.py [--trials 10000]
 
-10 parameters, SQLite, a fresh process each time; imports are made before the clock starts. Optuna's RDB storage with the same trials beside it.
+10 parameters, SQLite, a fresh process each time; imports are made before the clock starts. Optuna's RDB beside it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def main() -> None:
                 out = subprocess.run([sys.executable, "-c", code, path, options.sampler], check=True, capture_output=True, text=True).stdout
                 samples[key].append(float(out))
     medians = {key: statistics.median(values) for key, values in samples.items()}
-    print(f"{options.trials} trials to the first suggestion of {options.sampler}: {medians['jaxhp']:.3f} s (target <= 0.5); Optuna RDB {medians['optuna']:.3f} s")
+    print(f"{options.trials} trials to the first suggestion of {options.sampler}:", end=" ")
+    print(f"{medians['jaxhp']:.3f} s (target <= 0.5); Optuna RDB {medians['optuna']:.3f} s")
     rows.append("resume", {"trials": options.trials, "sampler": options.sampler, "seconds": medians, "repeats": options.repeats})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxhp._constraints import Constraint, Linear, Predicate
-from jaxhp._parameters import Categorical, Float, Int, Ordinal, Parameter, condition, with_condition
+from jaxhp._parameters import Categorical, Float, Int, Ordinal, Parameter, When, condition, listed, with_condition
 from jaxhp._types import Bools, Floats, Params
 from jaxhp.errors import SpaceError
 
@@ -109,20 +109,20 @@ def _activates(space: Space, name: str, level: float) -> bool:
     return bool(space.dims.allowed[space.index[name], int(level)])
 
 
-def _inherited(space: Space, name: str, values: Params) -> dict[str, list[Any]] | None:
+def _inherited(space: Space, name: str, values: Params) -> When:
     """The condition of a parameter on those that are not held, given that all held ones above it are active."""
-    above, active = condition(space.parameters[name])
-    while above is not None and above in values:
-        above, active = condition(space.parameters[above])
-    return None if above is None else {above: active}
+    parameter = space.parameters[name]
+    while (above := condition(parameter)[0]) is not None and above in values:
+        parameter = space.parameters[above]
+    return parameter.when
 
 
-def _substituted(constraint: Constraint, values: Params, sometimes: dict[str, dict[str, list[Any]]], off: set[str]) -> Constraint | None:
+def _substituted(constraint: Constraint, values: Params, sometimes: dict[str, Mapping[str, Any]], off: set[str]) -> Constraint | None:
     """The constraint on what is free; None where it no longer says anything. A contradiction is a SpaceError."""
 
     def whole(params: Params) -> Params:
         def is_active(name: str) -> bool:
-            return all(above in params and params[above] in active for above, active in sometimes.get(name, {}).items())
+            return all(above in params and params[above] in listed(active) for above, active in sometimes.get(name, {}).items())
 
         return {name: value for name, value in values.items() if is_active(name)} | params
 

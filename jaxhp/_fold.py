@@ -89,13 +89,15 @@ class Fold:
 
     def u(self, number: int) -> Floats:
         """The canonical point (d,) of a trial."""
-        row = self.ask_row[number]
-        return self.rows.view(row, row + 1).u[0]
+        u: Floats = self.rows.table.u[self.ask_row[number]]
+        return u
 
     def _ask(self, record: Record) -> None:
         number = record["number"]
         if number != self.asked:
-            raise StorageError(f"record {self.position} asks trial {number}, but {self.asked} comes next; the log is damaged: restore a copy")
+            raise StorageError(
+                f"record {self.position} asks trial {number}, but {self.asked} comes next; the log is damaged: restore a copy"
+            )
         if "queue" in record:
             seq = record["queue"]
             self.queue = deque(q for q in self.queue if q.seq != seq)

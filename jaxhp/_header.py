@@ -27,13 +27,16 @@ def check_header(url: str, name: str, logged: Record, described: Record, fold: F
             raise StudyError(f"{where} has another space:\n{difference}\nUse another name=, or study.extend(space) to widen it")
     for field, remedy in _REMEDY.items():
         if logged[field] != described[field]:
-            raise StudyError(f"{where} was created with {field} {logged[field]!r}, not {described[field]!r}; pass {remedy} or use another name=")
+            raise StudyError(
+                f"{where} was created with {field} {logged[field]!r}, not {described[field]!r}; pass {remedy} or use another name="
+            )
     if seed is not None and seed != logged["seed"]:
         raise StudyError(f"{where} was created with seed={logged['seed']}, not {seed}; pass that seed or use another name=")
     for field, remedy in (("version", f"install jaxhp {logged['version']}"), ("isa", f"set JAXHP_ISA={logged['isa']}")):
         if logged[field] != described[field]:
             warnings.warn(
-                f"{where} was created with {field} {logged[field]}, this is {described[field]}: it continues, but not bit for bit; {remedy} for that",
+                f"{where} was created with {field} {logged[field]}, this is {described[field]}: it continues, but not bit for bit;"
+                f" {remedy} for that",
                 UserWarning,
                 stacklevel=4,
             )

@@ -16,7 +16,7 @@ from jaxhp.errors import StudyError
 def described(
     direction: Direction, metric: str, directions: Mapping[str, Direction] | None, constraints: Mapping[str, str] | None
 ) -> list[list[Any]]:
-    """The arguments of `Study` as [name, direction, threshold] lists, as the log's header records them: objectives first, then constraints."""
+    """The arguments of `Study` as [name, direction, threshold] lists, as the header records them: objectives first."""
     if directions is not None and not directions:
         raise StudyError("directions: at least one metric is needed, such as {'loss': 'minimize'}")
     outcomes: list[list[Any]] = []
@@ -40,7 +40,8 @@ def described(
 def satisfied(outcomes: Sequence[Outcome], values: Mapping[str, float]) -> bool:
     """Whether told values meet every constraint."""
     return all(
-        o.threshold is None or (values[o.name] <= o.threshold if o.direction == "minimize" else values[o.name] >= o.threshold) for o in outcomes
+        o.threshold is None or (values[o.name] <= o.threshold if o.direction == "minimize" else values[o.name] >= o.threshold)
+        for o in outcomes
     )
 
 

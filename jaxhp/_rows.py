@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from jaxhp._types import Floats, Trials
@@ -10,13 +12,13 @@ _NAN = float("nan")
 
 
 class Rows:
-    """Amortised appends; `view(a, b)` borrows rows a..b without a copy."""
+    """Amortised appends; `view(a, b)` borrows rows a..b without a copy. `table` may hold more than the `n` rows that count."""
 
-    __slots__ = ("_table", "n")
+    __slots__ = ("n", "table")
 
     def __init__(self, d: int, m: int, capacity: int = 64) -> None:
         self.n = 0
-        self._table = _empty(capacity, d, m)
+        self.table = _empty(capacity, d, m)
 
     def append(
         self,
@@ -31,9 +33,9 @@ class Rows:
     ) -> int:
         """Adds a row and returns its index."""
         i = self.n
-        if i == len(self._table.number):
+        if i == len(self.table.number):
             self._grow()
-        t = self._table
+        t = self.table
         t.number[i] = number
         t.u[i] = u
         t.y[i] = y
@@ -47,7 +49,7 @@ class Rows:
 
     def view(self, start: int, stop: int) -> Trials:
         """Rows start..stop, borrowed."""
-        t = self._table
+        t = self.table
         return Trials(
             t.number[start:stop],
             t.u[start:stop],
@@ -62,22 +64,21 @@ class Rows:
 
     def take(self, index: list[int]) -> Trials:
         """Copies of the rows named."""
-        return Trials(*(column[index] for column in self._table))
+        return Trials._make(column[index] for column in self.table)
 
     def replace_u(self, u: Floats) -> None:
         """All rows move to another encoding of the space, (n, d')."""
-        columns = self._table._asdict()
-        columns["u"], columns["gradient"] = u.copy(), np.full(u.shape, _NAN)
-        n = self.n
-        self._table = Trials(**{k: v if k in ("u", "gradient") else v[:n].copy() for k, v in columns.items()})
+        kept = Trials._make(column[: self.n].copy() for column in self.table)
+        self.table = kept._replace(u=u.copy(), gradient=np.full(u.shape, _NAN))
 
     def _grow(self) -> None:
-        old = self._table
+        old = self.table
         n, d = old.u.shape
         new = _empty(max(2 * n, 64), d, old.y.shape[1])
-        for source, target in zip(old, new, strict=True):
+        columns: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = list(zip(old, new, strict=True))
+        for source, target in columns:
             target[:n] = source
-        self._table = new
+        self.table = new
 
 
 def _empty(n: int, d: int, m: int) -> Trials:

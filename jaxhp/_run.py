@@ -88,7 +88,9 @@ def run(
                 if inline:
                     settle(_evaluate(objective, trial))
                 else:
-                    threading.Thread(target=lambda t=trial: results.put(_evaluate(objective, t)), daemon=True, name=f"trial-{trial.number}").start()
+                    threading.Thread(
+                        target=lambda t=trial: results.put(_evaluate(objective, t)), daemon=True, name=f"trial-{trial.number}"
+                    ).start()
                 may_start = deadline is None or time.monotonic() < deadline
             if not running:
                 if may_start and _room(study, target):  # with a lag: another process holds the result that is due
@@ -143,7 +145,8 @@ class _Tally:
             raise ObjectiveError(
                 f"{len(self.errors)} of {self.done} trials raised or timed out:\n"
                 + "\n".join(lines)
-                + f"\nEvery trial is recorded (the traceback of trial {number} in its .error). Mend the objective and run again, or pass max_failed=1.0 to go on regardless."
+                + f"\nEvery trial is recorded (the traceback of trial {number} in its .error). Mend the objective and run again,"
+                + " or pass max_failed=1.0 to go on regardless."
             ) from last
 
 
@@ -186,5 +189,3 @@ def _check(
     for callback in callbacks:
         if not callable(callback):
             raise StudyError(f"callbacks: expected functions of (study, trial), got {callback!r}")
-
-

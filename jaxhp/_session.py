@@ -28,6 +28,12 @@ class Session:
         self.fold = fold
         self.sampler = sampler
         self.scheduler = scheduler
+        self._state: Any
+        self._folded: int
+        self._lagged: int
+        self._due_told: bool
+        self._scheduler_state: Any
+        self._scheduled: int
         self._restart()
 
     def sync(self) -> None:
@@ -70,7 +76,9 @@ class Session:
             else:
                 u = self._suggest(np.arange(first, first + (1 if fold.lag else n), dtype=np.int64))
                 if not len(u):
-                    raise SpaceExhausted(f"every configuration that {self.sampler.name} can suggest has been asked ({first} trials): nothing is left")
+                    raise SpaceExhausted(
+                        f"every configuration that {self.sampler.name} can suggest has been asked ({first} trials): nothing is left"
+                    )
                 if self.claim([self.ask_record(first + i, row) for i, row in enumerate(u)]):
                     return list(range(first, first + len(u)))
 
@@ -139,7 +147,9 @@ class Session:
         except ValueError as e:
             raise SamplerError(f"{self.sampler.name}.ask returned a point outside the space: {e}") from e
         if space.constraints and not space.feasible(snapped).all():
-            raise SamplerError(f"{self.sampler.name}.ask returned a point that breaks a constraint of the space; pass it through space.constrain")
+            raise SamplerError(
+                f"{self.sampler.name}.ask returned a point that breaks a constraint of the space; pass it through space.constrain"
+            )
         return snapped
 
     def _tell_with_lag(self, number: int, lag: int) -> None:

@@ -102,7 +102,7 @@ class Sampler(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What each slot does next: (k,) arrays. `number` -1 stops or idles the slot; `parent` is the trial whose weights continue, -1 fresh."""
+    """What each slot does next: (k,) arrays. `number` -1 stops or idles it; `parent` is the trial whose weights continue, -1 fresh."""
 
     number: Ints
     parent: Ints

@@ -52,9 +52,9 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
     >>> [round(c.optimism, 12) for c in study.confirm(lambda trial: trial["x"] + 1.0, top=1, repeats=3)]
     [1.0]
     """
-    for name, value in (("top", top), ("repeats", repeats)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise StudyError(f"confirm: {name} must be a positive number, got {value!r}")
+    for name, count in (("top", top), ("repeats", repeats)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise StudyError(f"confirm: {name} must be a positive number, got {count!r}")
     _ = study.best_observed  # raises where there is nothing to confirm
     outcome = study.outcomes[0]
     sign = 1.0 if outcome.direction == "minimize" else -1.0
@@ -68,12 +68,14 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
     recorded = {(r["number"], r["replicate"]): float(r["value"]) for r in study._fold.confirmed if r["label"] == label}
     confirmations = []
     for trial in chosen:
-        values = []
+        values: list[float] = []
         for replicate in range(1, repeats + 1):
             if (trial.number, replicate) not in recorded:
                 again = Trial(study, trial.number, trial.u, dict(trial.params), replicate=replicate)
                 value = metrics(study.outcomes, objective(again), f"confirm of trial {trial.number}")[outcome.name]
-                study._session.append({"kind": "confirm", "number": trial.number, "replicate": replicate, "label": label, "value": value, "time": time.time()})
+                study._session.append(
+                    {"kind": "confirm", "number": trial.number, "replicate": replicate, "label": label, "value": value, "time": time.time()}
+                )
                 recorded[trial.number, replicate] = value
             values.append(recorded[trial.number, replicate])
         confirmations.append(_summary(trial, trial.values[outcome.name], values, sign))
@@ -87,4 +89,6 @@ def _summary(trial: Trial, told: float, values: list[float], sign: float) -> Con
     n = len(finite)
     mean = float(finite.mean()) if n else math.nan
     half = float(student.ppf(0.975, n - 1) * finite.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return Confirmation(trial.number, trial.params, told, tuple(finite.tolist()), mean, mean - half, mean + half, sign * (mean - told), len(values) - n)
+    return Confirmation(
+        trial.number, trial.params, told, tuple(finite.tolist()), mean, mean - half, mean + half, sign * (mean - told), len(values) - n
+    )

@@ -16,7 +16,7 @@ def pareto_front(y: Floats) -> Bools:
     >>> pareto_front(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 3.0]])).tolist()
     [True, True, False]
     """
-    front = ~np.isnan(y).any(axis=1)
+    front: Bools = np.logical_not(np.isnan(y).any(axis=1))
     # In lexicographic order a row can only be dominated by an earlier one.
     order = np.lexsort(y.T[::-1])
     kept = np.empty((0, y.shape[1]))

@@ -82,7 +82,9 @@ class Study:
         if space is not None and not isinstance(space, Space):
             raise StudyError(f"space: expected a jaxhp.Space, got {type(space).__name__}; wrap the parameters: jaxhp.Space({{...}})")
         if sampler is not None and not isinstance(sampler, Sampler):
-            raise StudyError(f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?")
+            raise StudyError(
+                f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?"
+            )
         if scheduler is not None and not isinstance(scheduler, Scheduler):
             raise StudyError(f"scheduler: expected a jaxhp scheduler, got {scheduler!r}")
         if not isinstance(name, str) or not name:
@@ -146,7 +148,12 @@ class Study:
         header = log.read(name)[0]
         objectives = {o[0]: o[1] for o in header["outcomes"] if o[2] is None}
         constraints = {o[0]: f"{'<=' if o[1] == 'minimize' else '>='} {o[2]!r}" for o in header["outcomes"] if o[2] is not None}
-        arguments = {"directions": objectives, "constraints": constraints, "lag": header["lag"], "stochastic": header["stochastic"]} | arguments
+        arguments = {
+            "directions": objectives,
+            "constraints": constraints,
+            "lag": header["lag"],
+            "stochastic": header["stochastic"],
+        } | arguments
         return cls(storage=log, name=name, **arguments)
 
     # -- what is known ---------------------------------------------------------------------------------------------
@@ -178,9 +185,9 @@ class Study:
 
     @property
     def trials(self) -> Trials:
-        """Columnar (n, ...) copies, one row per (number, fidelity, replicate), in the order they were told; y is minimised (a maximised metric has its sign turned).
+        """Columnar (n, ...) copies, one row per (number, fidelity, replicate), as told.
 
-        A trial that runs has one PENDING row; REPORTED rows are intermediate values.
+        y is minimised: a maximised metric has its sign turned. A trial that runs has one PENDING row; REPORTED rows are intermediate values.
         """
         with self._lock:
             self._session.sync()
@@ -242,7 +249,7 @@ class Study:
             done = [t for t in self.finished if t.status == Status.COMPLETE and satisfied(self.outcomes, t.values)]
             if not done:
                 return []
-            y = np.array([self._fold.rows.view(r, r + 1).y[0, objectives] for r in (self._fold.final_row[t.number] for t in done)])
+            y = np.array([self._fold.rows.table.y[r, objectives] for r in (self._fold.final_row[t.number] for t in done)])
             return [t for t, on_front in zip(done, pareto_front(y), strict=True) if on_front]
 
     def to_pandas(self) -> pd.DataFrame:
@@ -340,7 +347,7 @@ class Study:
                 record["status"] = "stopped"
             if number in self._fold.tell_rows:  # it reported: the value belongs to its last step
                 row = self._fold.tell_rows[number][-1]
-                record["step"] = float(self._fold.rows.view(row, row + 1).fidelity[0])
+                record["step"] = float(self._fold.rows.table.fidelity[row])
             record["time"] = time.time()
             self._session.append(record)
             return self._finished(number, trial if isinstance(trial, Trial) else None)
@@ -413,7 +420,9 @@ class Study:
         raise_errors: bool = False,
         max_failed: float = 0.5,
     ) -> Study:
-        """Runs `objective(trial) -> float | {metric: float}` until the study holds `trials` trials; run again after an interruption, it does the rest.
+        """Runs `objective(trial) -> float | {metric: float}` until the study holds `trials` trials.
+
+        Run again after an interruption, it does the rest.
 
         Args:
             trials: how many trials the study shall hold in all; `more` counts from now instead. Neither: until `timeout` or the space ends.
@@ -462,12 +471,12 @@ class Study:
         if trial is None:
             trial = self._trial(number)
         row = fold.final_row[number]
-        view = fold.rows.view(row, row + 1)
-        trial.status = Status(int(view.status[0]))
-        told = zip(self.outcomes, view.y[0].tolist(), strict=True)
+        table = fold.rows.table
+        trial.status = Status(int(table.status[row]))
+        told = zip(self.outcomes, table.y[row].tolist(), strict=True)
         trial.values = {o.name: y if o.direction == "minimize" else -y for o, y in told if not math.isnan(y)} | fold.values.get(number, {})
         trial.error = fold.errors.get(number)
-        trial.seconds = float(view.cost[0])
+        trial.seconds = float(table.cost[row])
         return trial
 
     def _check_running(self, number: int) -> None:
@@ -475,7 +484,7 @@ class Study:
         if not 0 <= number < fold.asked:
             raise StudyError(f"trial {number} is unknown: study {self.name!r} has asked trials 0 to {fold.asked - 1}")
         if number in fold.final_row:
-            status = Status(int(fold.rows.view(fold.final_row[number], fold.final_row[number] + 1).status[0]))
+            status = Status(int(fold.rows.table.status[fold.final_row[number]]))
             raise StudyError(f"trial {number} is already told ({status.name.lower()}); a result is told once")
 
     def _objectives(self) -> int:
@@ -487,4 +496,5 @@ class Study:
 
     def _nothing_yet(self) -> str:
         fold = self._fold
-        return f"study {self.name!r} has no completed trial that meets its constraints yet: {fold.asked} asked, {fold.told} told, {fold.failed} failed"
+        counts = f"{fold.asked} asked, {fold.told} told, {fold.failed} failed"
+        return f"study {self.name!r} has no completed trial that meets its constraints yet: {counts}"

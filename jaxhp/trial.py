@@ -90,7 +90,9 @@ class Trial:
             StudyError: the trial is already told, or the value lacks a metric.
         """
         if self.replicate:
-            raise StudyError(f"trial {self.number} is being confirmed: a repeated evaluation does not report; guard with `if trial.replicate == 0`")
+            raise StudyError(
+                f"trial {self.number} is being confirmed: a repeated evaluation does not report; guard with `if trial.replicate == 0`"
+            )
         return self._study.report(self, step, value)
 
     def __repr__(self) -> str:

@@ -220,14 +220,17 @@ def test_a_killed_process_loses_no_told_result_and_its_trial_is_run_again(tmp_pa
     script = textwrap.dedent(f"""
         import os, jaxhp
         from jaxhp import *
-        space = Space({{"x": Float(-1.0, 1.0), "n": Int(1, 8), "kind": Categorical(["a", "b"]), "m": Float(0.1, 1.0, when={{"kind": "b"}})}})
+        parameters = {{"x": Float(-1.0, 1.0), "n": Int(1, 8), "kind": Categorical(["a", "b"]), "m": Float(0.1, 1.0, when={{"kind": "b"}})}}
+        space = Space(parameters)
         def objective(trial):
             if trial.number == 5:
                 os.kill(os.getpid(), 9)
             return trial["x"] ** 2 + 0.01 * trial["n"]
         Study(space, sampler=random_search(), seed=3, storage="sqlite:///{tmp_path}/study.db").optimize(objective, trials=9)
     """)
-    code = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1])}).returncode
+    code = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1])}
+    ).returncode
     assert code == -signal.SIGKILL
     study = make(space, f"sqlite:///{tmp_path}/study.db")
     assert [t.number for t in study.finished] == [0, 1, 2, 3, 4] and [t.number for t in study.running] == [5]
@@ -309,7 +312,9 @@ def test_several_objectives_have_a_front_and_no_best(space: Space) -> None:
     assert front and all(t.values["memory"] <= 6 for t in front)
     for a in front:
         assert not any(
-            b.values["loss"] <= a.values["loss"] and b.values["speed"] > a.values["speed"] for b in study.finished if b.values["memory"] <= 6
+            b.values["loss"] <= a.values["loss"] and b.values["speed"] > a.values["speed"]
+            for b in study.finished
+            if b.values["memory"] <= 6
         )
 
 

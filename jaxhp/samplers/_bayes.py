@@ -44,7 +44,7 @@ class BayesState:
         self.started = self.start.init(problem, seed)
         self.model = _new_model(problem, seed)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
-        self.believed: tuple[tuple[int, int], list[int], Posterior] | None = None  # (model version), pending rows appended, posterior
+        self.believed: tuple[tuple[int, int], list[bytes], Posterior] | None = None  # (model version), pending rows appended, posterior
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
         self.visited: set[bytes] | None = set() if finite else None
@@ -108,7 +108,9 @@ def _term(name: str, incumbent: float, beta: float) -> Term:
 def _init(problem: Problem, seed: int) -> BayesState:
     if len(problem.outcomes) > 1:
         names = ", ".join(o.name for o in problem.outcomes)
-        raise SamplerError(f"bayes() models one metric and this study has {names}; use another sampler, such as jaxhp.sobol(), or one metric")
+        raise SamplerError(
+            f"bayes() models one metric and this study has {names}; use another sampler, such as jaxhp.sobol(), or one metric"
+        )
     return BayesState(problem, seed)
 
 
@@ -133,7 +135,7 @@ def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, 
     for number in numbers.tolist():
         if state.model.n < state.model.first_fit:
             _warm_up.start()
-            u = state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+            u = _start_point(state, number)
         else:
             u = _suggest(state, number, chosen, terms, spread, local, starts)
         if state.visited is not None and (u.tobytes() in state.visited or any((u == c).all() for c in chosen)):
@@ -153,11 +155,13 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, s
     told = model.posterior()
     if told is None:
         state.hows["NO_MODEL"] += 1
-        return state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+        return _start_point(state, number)
     posterior, z = told
     quality = z
     if state.stochastic or posterior.theta[-1] > NOISY:
-        quality = z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]  # the posterior mean at the rows: K alpha = z - m - noise alpha
+        quality = (
+            z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]
+        )  # the posterior mean at the rows: K alpha = z - m - noise alpha
     rows = model.held
     best = rows[np.argsort(quality, kind="stable")[:CENTRES]]
     centres = model.u[best]
@@ -184,8 +188,13 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, s
     if space.constraints and not space.feasible(found.u[None])[0]:
         return _feasible_near(state, number, believed, summed, np.concatenate([found.u[None], centres]), existing, spread + local)
     if found.how == How.REPEATED and state.visited is None:
-        return state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+        return _start_point(state, number)
     return found.u
+
+
+def _start_point(state: BayesState, number: int) -> Floats:
+    u: Floats = state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+    return u
 
 
 def _believe(state: BayesState, posterior: Posterior, waiting: list[Floats]) -> Posterior:
@@ -222,7 +231,10 @@ def _feasible_near(
         near = space.snap(np.clip(filled[np.arange(count // 2) % len(filled)] + steps, 0.0, 1.0))
         pool = np.concatenate([u, near[space.feasible(near)]]) if best is None else np.concatenate([best[None], near[space.feasible(near)]])
         if not state.stochastic:
-            new = [np.nanmax(np.abs(np.where(np.isnan(existing), 0.5, existing) - np.where(np.isnan(p), 0.5, p)), axis=1).min() > 1e-6 for p in pool]
+            new = [
+                np.nanmax(np.abs(np.where(np.isnan(existing), 0.5, existing) - np.where(np.isnan(p), 0.5, p)), axis=1).min() > 1e-6
+                for p in pool
+            ]
             pool = pool[new] if any(new) else pool
         order, _ = acquisition.best_of([posterior], terms, np.ascontiguousarray(pool), 1, seed=state.seed, number=number, purpose="bayes")
         best = pool[order[0]] if len(order) else pool[0]
@@ -237,7 +249,10 @@ def _new_model(problem: Problem, seed: int) -> Model:
 
 
 class _WarmUp:
-    """Loads or compiles the surrogate beside the start-up trials, once a process. Joined before a fork, which would inherit a held lock, and at exit."""
+    """Loads or compiles the surrogate beside the start-up trials, once a process.
+
+    Joined before a fork, which would inherit a held lock, and at exit.
+    """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None

@@ -69,7 +69,7 @@ class Model:
             self._anchor = n
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
-        """The posterior of the active told rows, and their transformed values z; None before the first fit, or when it cannot be factored."""
+        """The posterior of the active told rows, and their transformed values z; None when there is none yet, or it cannot be factored."""
         if self.theta is None:
             return None
         from jaxhp.gp import _surrogate  # loads Numba, so not at import
@@ -77,7 +77,9 @@ class Model:
         if self._factored != self._anchor:
             rows = self._active(self._anchor)
             z = _kernel.transform(self.y[rows])
-            self._posterior = _surrogate.factor(_filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE)
+            self._posterior = _surrogate.factor(
+                _filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE
+            )
             self._factored = self._held = self._anchor
             self._rows = rows.tolist()
         while self._posterior is not None and self._held < self.n:
