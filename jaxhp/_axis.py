@@ -90,9 +90,10 @@ class Axis(NamedTuple):
     def nearest(self, x: float) -> list[float]:
         """Plain values of the numbers around x, clamped to the range: one when continuous, else the levels on either side."""
         if self.numbers is not None:
-            below, above = self.numbers[self.numbers <= x], self.numbers[self.numbers >= x]
-            found = {float(v) for v in (*below[below.argmax() :][:1], *above[above.argmin() :][:1])}
-            return [float(i) for i, v in enumerate(self.numbers) if float(v) in found]
+            below, above = np.where(self.numbers <= x, self.numbers, -math.inf), np.where(self.numbers >= x, self.numbers, math.inf)
+            return sorted(
+                {float(level) for level, value in ((below.argmax(), below.max()), (above.argmin(), above.min())) if abs(value) < math.inf}
+            )
         x = min(max(x, self.low), self.high)
         if self.levels == 0:
             return [x]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxhp import _kernel
-from jaxhp._constraints import Linear
+from jaxhp._constraints import Linear, Predicate
 from jaxhp._rng import uniform
-from jaxhp._types import Floats, Ints
+from jaxhp._types import Bools, Floats, Ints
 from jaxhp.errors import SpaceError
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def anchor(space: Space) -> Floats:
     nearest = ""
     if any(isinstance(c, Linear) for c in space.constraints):
         u = np.concatenate(looked)
-        excess = _excess(space, u)
         least = math.inf
-        for start in u[np.argsort(excess, kind="stable")[:_STARTS]]:
+        for start in u[np.lexsort((_excess(space, u), ~_predicates_met(space, u)))[:_STARTS]]:
             for begin in (start, *(_projected(space, start, margin) for margin in _MARGINS)):
                 found = _descend(space, begin)
                 if space.feasible(found[None])[0]:
@@ -135,6 +134,12 @@ def _excess(space: Space, u: Floats) -> Floats:
             excess = np.maximum(0.0, np.nan_to_num(constraint.excess(values), nan=0.0))
             total += np.where(constraint.satisfied(values), 0.0, np.maximum(excess, 1e-15))
     return total
+
+
+def _predicates_met(space: Space, u: Floats) -> Bools:
+    """(n,) where the constraints that are functions hold."""
+    functions = [c for c in space.constraints if isinstance(c, Predicate)]
+    return np.array([all(c.satisfied(space.params(row), space.names) for c in functions) for row in u], np.bool_)
 
 
 def _active_linear(space: Space, at: Floats) -> tuple[dict[str, float], list[Linear]]:
