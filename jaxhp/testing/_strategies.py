@@ -15,6 +15,7 @@ from jaxhp.testing._histories import drawn, joined, rows
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
+_CHOICES = ((1, 2, 4, 8, 16), ("a", "b", "", "é", "a b"), (None, True, "None", 0.5, 3))
 _VALUES = (0.0, -0.0, 1.0, -1.0, 5e-324, 1e-300, 1e300, -1e300)
 
 
@@ -49,7 +50,9 @@ def spaces(max_parameters: int = 5, *, conditions: bool = True) -> SearchStrateg
                 low = draw(st.floats(1e-9, 1e3))
                 parameters[name] = Float(low, low * draw(st.floats(1.5, 1e6)), log=True, when=when)
             elif kind == "step":
-                parameters[name] = Float(0.0, draw(st.integers(1, 40)) * 0.25, step=0.25, when=when)
+                steps = draw(st.integers(1, 40))
+                parameters[name] = Float(0.0, steps / 10, step=0.1, when=when)
+                parents[name] = [i / 10 for i in range(steps + 1)]
             elif kind == "int":
                 low_int = draw(st.integers(-50, 50))
                 high_int = low_int + draw(st.integers(1, 12))
@@ -59,7 +62,7 @@ def spaces(max_parameters: int = 5, *, conditions: bool = True) -> SearchStrateg
                 low_int = draw(st.integers(1, 50))
                 parameters[name] = Int(low_int, low_int + draw(st.integers(1, 500)), log=True, when=when)
             else:
-                parents[name] = [2**k for k in range(draw(st.integers(2, 5)))]
+                parents[name] = list(draw(st.sampled_from(_CHOICES)))[: draw(st.integers(2, 5))]
                 parameters[name] = (Categorical if kind == "categorical" else Ordinal)(parents[name], when=when)
         return Space(parameters)
 
