@@ -3,8 +3,10 @@
 import itertools
 import json
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import kernel_reference as reference
@@ -621,3 +623,12 @@ def test_a_space_with_held_parameters_is_the_part_where_they_have_these_values(v
 def test_holding_what_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         TREE.fix(values)
+
+
+def test_the_documented_space_prints_as_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "space.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", text, re.S)
+    names: dict[str, Any] = {}
+    exec(first, names)
+    exec(second, {})
+    assert str(names["space"]).splitlines() == re.findall(r"```\n(name .*?)```", text, re.S)[0].splitlines()
