@@ -44,8 +44,7 @@ inline TermValue term_value(const Term& term, double mean, double variance, doub
 // At least the term's value for the given mean, or one up to `error` beside it, and any variance up to `variance`.
 inline Float term_bound(const Term& term, Float mean, Float variance, float error) {
     const float a = static_cast<float>(term.a);
-    Float deviation;
-    for (std::size_t i = 0; i < FLOATS; ++i) deviation[i] = __builtin_sqrtf(variance[i]);
+    const Float deviation = sqrt(variance);
     switch (term.type) {
         case LOGEI: {
             const Float value = log_h((a - mean + error) / deviation) + log(deviation);

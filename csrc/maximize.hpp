@@ -18,6 +18,7 @@ constexpr std::size_t CLIMB_AFTER_EXCHANGE = 10;  // rounds
 constexpr double FEW_LEVELS = 16.0;               // an ordered axis with more tries near and some far levels only
 constexpr std::size_t FAR_LEVELS = 5;
 constexpr double BETTER = 1e-9;
+constexpr double APART = 1.0;                     // squared `separation` of starts: 0.45 length scales
 
 struct Search {
     Space space;
@@ -28,8 +29,11 @@ struct Search {
     std::size_t spread;       // the first of them are spread points
     bool enumerated;
     Climber* climbers;        // (starts,)
-    std::uint8_t* climbed;    // (d,)
+    Climber spare;
+    std::uint8_t* climbed;    // (d,) numbers and relaxed axes
+    std::uint8_t* numbers;    // (d,)
     bool climbs;
+    bool relaxes;
     double* scale;            // (d,) min(l, 1)
     double* gradients;        // (starts, d)
     double* neighbours;       // (BLOCK, d) raw
@@ -57,7 +61,9 @@ inline Search lay_out_search(Arena& arena, const AcquisitionView& acquisition, c
         const Climber climber = lay_out_climber(arena, acquisition, d);
         if (arena.base != nullptr) search.climbers[s] = climber;
     }
+    search.spare = lay_out_climber(arena, acquisition, d);
     search.climbed = take<std::uint8_t>(arena, d);
+    search.numbers = take<std::uint8_t>(arena, d);
     search.scale = take<double>(arena, d);
     search.gradients = take<double>(arena, view.starts * d);
     search.neighbours = take<double>(arena, BLOCK * d);
@@ -106,9 +112,10 @@ inline bool repeats(const Search& search, const double* point) {
 // The exact value of the canonical point of `raw`, which is left in `point`.
 inline double settle(Search& search, const double* raw, double* point) {
     canonical(search.space, raw, point);
+    Probe* const probe = &search.spare.probe;
     double value = 0;
-    score(search.acquisition, &point, 1, &value);
-    return value;
+    value_and_gradient(search.acquisition, &point, &probe, 1, &value, search.gradients);
+    return is_finite(value) ? value : -__builtin_inf();
 }
 
 // Level number `which` to try instead of `level`; false when there are no more, `skip` where it is none.
@@ -182,11 +189,17 @@ inline double improve(Search& search, const std::size_t* chosen, const double* v
     double value = values[0];
     copy_row(search.raw + chosen[0] * d, d, search.best);
     copy_row(search.pool.points + chosen[0] * d, d, search.point);
-    const auto keep_if_better = [&](const double* raw) {
-        const double reached = settle(search, raw, search.repeated);
+    const auto keep_if_better = [&](const Climber& climber) {
+        if (!climber.started) return;
+        double reached = -climber.f;
+        if (search.relaxes) {
+            reached = settle(search, climber.raw, search.repeated);
+        } else {
+            canonical(search.space, climber.raw, search.repeated);
+        }
         if (!(reached > value)) return;
         value = reached;
-        copy_row(raw, d, search.best);
+        copy_row(climber.raw, d, search.best);
         copy_row(search.repeated, d, search.point);
     };
     for (std::size_t s = 0; s < count; ++s) {
@@ -195,17 +208,18 @@ inline double improve(Search& search, const std::size_t* chosen, const double* v
     }
     search.found.evaluated += climb(search.acquisition, search.climbers, count, search.view->iterations, search.scale, search.gradients);
     for (std::size_t s = 0; s < count; ++s)
-        if (search.climbers[s].started) keep_if_better(search.climbers[s].raw);
+        keep_if_better(search.climbers[s]);
     if (search.space.plain) return value;
-    for (std::size_t round = 0; round < EXCHANGES; ++round) {
-        bool changed = false;
+    const std::size_t rounds = search.view->iterations < CLIMB_AFTER_EXCHANGE ? search.view->iterations : CLIMB_AFTER_EXCHANGE;
+    bool changed = search.relaxes;  // the numbers are to follow the levels that relaxed axes were snapped to
+    for (std::size_t round = 0; round <= EXCHANGES; ++round) {
+        if (changed && place(search.spare, search.space, search.numbers, search.best)) {
+            search.found.evaluated += climb(search.acquisition, &search.spare, 1, rounds, search.scale, search.gradients);
+            keep_if_better(search.spare);
+        }
+        if (round == EXCHANGES) break;
         value = exchange(search, value, changed);
         if (!changed) break;
-        // the last climber's own result is kept; climber 0 was settled above and is free
-        const std::size_t rounds = search.view->iterations < CLIMB_AFTER_EXCHANGE ? search.view->iterations : CLIMB_AFTER_EXCHANGE;
-        if (!place(search.climbers[0], search.space, search.climbed, search.best)) continue;
-        search.found.evaluated += climb(search.acquisition, search.climbers, 1, rounds, search.scale, search.gradients);
-        if (search.climbers[0].started) keep_if_better(search.climbers[0].raw);
     }
     return value;
 }
@@ -274,13 +288,16 @@ inline Found maximize(const AcquisitionView& acquisition, const SearchView& view
         const double length = acquisition.posteriors[0].theta[j];
         search.scale[j] = length < 1.0 ? length : 1.0;
         search.climbed[j] = is_climbed(view.dims, j) ? 1 : 0;
+        search.numbers[j] = view.dims.kind[j] <= FLOAT_LOG ? 1 : 0;
         search.climbs = search.climbs || search.climbed[j] != 0;
+        search.relaxes = search.relaxes || search.climbed[j] != search.numbers[j];
     }
     rank(search.acquisition, search.pool);
+    const double apart = search.climbs ? APART : 0.0;
     std::size_t chosen[MOST_STARTS];
     double values[MOST_STARTS];
     const std::size_t excluded = search.climbs || view.allow_duplicates ? 0 : view.existing_count;
-    const std::size_t count = select(search.acquisition, search.pool, view.starts, view.existing, excluded, chosen, values);
+    const std::size_t count = select(search.acquisition, search.pool, view.starts, apart, view.existing, excluded, chosen, values);
     search.found.scored = search.pool.scored;
     if (count == 0) {
         // every candidate repeats a row, or no value is finite
@@ -288,6 +305,7 @@ inline Found maximize(const AcquisitionView& acquisition, const SearchView& view
         copy_row(search.pool.points, d, out);
         search.found.how = REPEATED;
         search.found.value = settle(search, search.raw, search.point);
+        if (!is_finite(search.found.value)) return without_model(search, out);
         return search.found;
     }
     search.found.value = improve(search, chosen, values, count);

@@ -148,7 +148,7 @@ inline void bound(const Prepared& p, const float* query, Float& mean, Float& lar
         }
 #pragma GCC unroll 8
         for (std::size_t r = 0; r < TILE; ++r) {
-            const Float q = rough_sqrt(square[r]);
+            const Float q = sqrt(square[r]);
             const Float k = fma(square[r], broadcast(1.0f / 3.0f), q + 1.0f) * exp_minus(q);
             mean = fma(k, broadcast(p.weight[first + r]), mean);
             const Float shrunk = k * p.shrink[first + r];

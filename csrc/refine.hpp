@@ -12,7 +12,7 @@
 namespace jaxhp::JAXHP_ISA {
 
 constexpr std::size_t MEMORY = 6;
-constexpr std::size_t CUTS[] = {6, 12};
+constexpr std::size_t CUTS[] = {4, 8};
 constexpr double RELAXED_LEVELS = 32.0;  // an ordered axis with so many levels is climbed as if continuous
 constexpr double FIRST_STEP = 0.2;       // in length scales, the largest coordinate
 constexpr double LONGEST_STEP = 2.0;
@@ -221,7 +221,7 @@ inline std::size_t climb(const Acquisition& acquisition, Climber* climbers, std:
             std::size_t better = 0;
             for (std::size_t other = 0; other < running; ++other)
                 if (active[other]->f < active[s]->f || (active[other]->f == active[s]->f && other < s)) ++better;
-            if (2 * better >= running + 1) active[s]->done = true;
+            if (better >= (running + 1) / 2) active[s]->done = true;
         }
     }
     return evaluated;

@@ -9,6 +9,7 @@
 namespace jaxhp::JAXHP_ISA {
 
 constexpr double SAME = 1e-6;  // sup norm of a repetition
+constexpr std::size_t ENOUGH = 160;
 
 struct Pool {
     std::size_t count;
@@ -110,13 +111,65 @@ inline void rank(const Acquisition& acquisition, Pool& pool) {
     for (std::size_t i = pool.heaped / 2; i > 0; --i) sift_down(pool, i - 1);
 }
 
+// Squared distance in length scales of the first posterior, times 5: the q^2 of its kernel.
+inline double separation(const Prepared& p, const double* u, const double* v) {
+    double square = 0;
+    for (std::size_t a = 0; a < p.d; ++a) {
+        const double delta = coordinate(p, a, u) - coordinate(p, a, v);
+        if (a < p.numbers) {
+            square += delta * delta;
+        } else if (delta != 0.0) {
+            square += p.scale[a] * p.scale[a];
+        }
+    }
+    return square;
+}
+
+// Points kept by `select`, best first.
+struct Kept {
+    std::size_t wanted;
+    std::size_t count;
+    std::size_t* chosen;
+    double* values;
+};
+
+inline void forget(Kept& kept, std::size_t at) {
+    --kept.count;
+    for (; at < kept.count; ++at) {
+        kept.values[at] = kept.values[at + 1];
+        kept.chosen[at] = kept.chosen[at + 1];
+    }
+}
+
+// Enters a point, unless a better one is within `apart`; leaves none that is within `apart` of it.
+inline void enter(Kept& kept, const Acquisition& acquisition, const Pool& pool, std::size_t index, double value, double apart) {
+    if (!(value > -__builtin_inf())) return;
+    if (kept.count == kept.wanted && !(value > kept.values[kept.count - 1])) return;
+    for (std::size_t i = kept.count; apart > 0 && i > 0; --i) {
+        const double* other = pool.points + kept.chosen[i - 1] * pool.d;
+        if (separation(acquisition.prepared[0], pool.points + index * pool.d, other) >= apart) continue;
+        if (kept.values[i - 1] >= value) return;
+        forget(kept, i - 1);
+    }
+    std::size_t at = kept.count < kept.wanted ? kept.count++ : kept.count - 1;
+    for (; at > 0 && kept.values[at - 1] < value; --at) {
+        kept.values[at] = kept.values[at - 1];
+        kept.chosen[at] = kept.chosen[at - 1];
+    }
+    kept.values[at] = value;
+    kept.chosen[at] = index;
+}
+
 // The best `wanted` points of a ranked pool by exact value, best first, none of them among `excluded`; returns how many.
-inline std::size_t select(const Acquisition& acquisition, Pool& pool, std::size_t wanted, const double* excluded,
+// Where `apart` > 0, one point speaks for all within that squared separation, and the search for others is given up after
+// ENOUGH points in order of their bounds, which a drawn path does not have.
+inline std::size_t select(const Acquisition& acquisition, Pool& pool, std::size_t wanted, double apart, const double* excluded,
                           std::size_t excluded_count, std::size_t* chosen, double* values) {
-    std::size_t count = 0;
+    Kept kept{wanted, 0, chosen, values};
     while (pool.heaped > 0) {
-        const double least = count == wanted ? values[count - 1] : -__builtin_inf();
-        if (count == wanted && !(static_cast<double>(pool.bounds[pool.heap[0]]) > least)) break;
+        if (apart > 0 && kept.count > 0 && pool.scored >= ENOUGH && !acquisition.draws) break;
+        const double least = kept.count == wanted ? values[wanted - 1] : -__builtin_inf();
+        if (kept.count == wanted && !(static_cast<double>(pool.bounds[pool.heap[0]]) > least)) break;
         const double* rows[BLOCK];
         std::size_t indices[BLOCK];
         double exact[BLOCK];
@@ -131,19 +184,9 @@ inline std::size_t select(const Acquisition& acquisition, Pool& pool, std::size_
         if (width == 0) break;
         score(acquisition, rows, width, exact, least);
         pool.scored += width;
-        for (std::size_t c = 0; c < width; ++c) {
-            if (!(exact[c] > -__builtin_inf())) continue;
-            if (count == wanted && !(exact[c] > values[count - 1])) continue;
-            std::size_t at = count < wanted ? count++ : count - 1;
-            for (; at > 0 && values[at - 1] < exact[c]; --at) {
-                values[at] = values[at - 1];
-                chosen[at] = chosen[at - 1];
-            }
-            values[at] = exact[c];
-            chosen[at] = indices[c];
-        }
+        for (std::size_t c = 0; c < width; ++c) enter(kept, acquisition, pool, indices[c], exact[c], apart);
     }
-    return count;
+    return kept.count;
 }
 
 struct Choice {
@@ -172,7 +215,7 @@ inline std::size_t best_of(const AcquisitionView& view, const double* u, std::si
     if (!choice.acquisition.finite || wanted == 0) return 0;
     for (std::size_t i = 0; i < m * choice.pool.d; ++i) choice.pool.points[i] = u[i];
     rank(choice.acquisition, choice.pool);
-    const std::size_t count = select(choice.acquisition, choice.pool, wanted, nullptr, 0, chosen, values);
+    const std::size_t count = select(choice.acquisition, choice.pool, wanted, 0.0, nullptr, 0, chosen, values);
     *scored = choice.pool.scored;
     return count;
 }

@@ -50,41 +50,29 @@ inline void store(double* to, Double v) { __builtin_memcpy(to, &v, sizeof v); }
 #if defined(__AVX512F__)
 inline Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 inline Double fma(Double a, Double b, Double c) { return _mm512_fmadd_pd(a, b, c); }
+inline Float sqrt(Float x) { return _mm512_maskz_sqrt_ps(0xffff, x); }
 inline Double sqrt(Double x) { return _mm512_maskz_sqrt_pd(0xff, x); }
 #elif defined(__AVX2__)
 inline Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 inline Double fma(Double a, Double b, Double c) { return _mm256_fmadd_pd(a, b, c); }
+inline Float sqrt(Float x) { return _mm256_sqrt_ps(x); }
 inline Double sqrt(Double x) { return _mm256_sqrt_pd(x); }
 #else
 inline Float fma(Float a, Float b, Float c) { return a * b + c; }
 inline Double fma(Double a, Double b, Double c) { return a * b + c; }
 #if defined(__SSE2__)
+inline Float sqrt(Float x) { return _mm_sqrt_ps(x); }
 inline Double sqrt(Double x) { return _mm_sqrt_pd(x); }
 #else
+inline Float sqrt(Float x) {
+    for (std::size_t i = 0; i < FLOATS; ++i) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+}
 inline Double sqrt(Double x) {
     for (std::size_t i = 0; i < DOUBLES; ++i) x[i] = __builtin_sqrt(x[i]);
     return x;
 }
 #endif
-#endif
-
-// sqrt for scoring only: 0 below 1e-30, and within a few ulp elsewhere.
-#if defined(__AVX512F__)
-inline Float rough_sqrt(Float x) {
-    const Float safe = x > 1e-30f ? x : broadcast(1e-30f);
-    const Float y = _mm512_maskz_rsqrt14_ps(0xffff, safe);
-    const Float root = safe * y;
-    return fma(root * -0.5f, fma(root, y, broadcast(-1.0f)), root);  // a Newton step
-}
-#elif defined(__AVX2__)
-inline Float rough_sqrt(Float x) { return _mm256_sqrt_ps(x); }
-#elif defined(__SSE2__)
-inline Float rough_sqrt(Float x) { return _mm_sqrt_ps(x); }
-#else
-inline Float rough_sqrt(Float x) {
-    for (std::size_t i = 0; i < FLOATS; ++i) x[i] = __builtin_sqrtf(x[i]);
-    return x;
-}
 #endif
 
 #if defined(__AVX512F__)
