@@ -91,8 +91,6 @@ def converted(old: Space, u: Floats, new: Space) -> Floats:
         axis, was = new.axes[new.index[name]], old.axes[old.index[name]]
         column = plain[:, old.index[name]]
         x[:, new.index[name]], _ = axis.plain_column(was.column(column, conditional=True))
-        if was.level_of is not None:  # None is absent here, not the choice
-            x[np.isnan(column), new.index[name]] = math.nan
     u_new = new.encoded.encode(x)
     return new.snap(np.where(np.isnan(u_new), target, u_new))
 

@@ -171,6 +171,11 @@ NARROW = {
     "an equality": lambda: SQUARE.where("3 * a - 7 * b <= -2").where("3 * a - 7 * b >= -2"),
     "an equality of integers": lambda: sums(3, 10_000, 9_999),
     "an equality of many integers": lambda: sums(20, 1000, 12_345),
+    "weighted integers": lambda: (
+        Space({f"n{i}": Int(0, 1000) for i in range(3)})
+        .where("73 * n0 + 64 * n1 + 59 * n2 <= 112796")
+        .where("73 * n0 + 64 * n1 + 59 * n2 >= 112794")
+    ),
     "coins": lambda: (
         Space({"n": Int(0, 40), "m": Int(0, 40), "k": Int(0, 40)})
         .where("6 * n + 9 * m + 20 * k <= 44")

@@ -193,6 +193,7 @@ EVERY = [
     Ordinal([64, 16, 0.5, -3]),
     Categorical(["sgd", "adam", "", "ünïcode"]),
     Categorical([None, True, "None", 2, 0.25]),
+    Categorical([1, "1", 0.5]),
 ]
 
 
@@ -203,6 +204,8 @@ def test_every_discrete_value_comes_back_exactly(parameter: Any) -> None:
     u = space.encoded.encode(levels[:, None].astype(np.float64))
     values = space.decode(u)["p"].tolist()
     assert len(set(map(repr, values))) == len(levels) == space.size
+    if isinstance(parameter, (Ordinal, Categorical)):
+        assert list(map(repr, values)) == list(map(repr, parameter.choices))
     assert [space.params(row)["p"] for row in u] == values
     np.testing.assert_array_equal(space.encode({"p": values}), u)
     np.testing.assert_array_equal([space.point({"p": v}) for v in values], u)
@@ -308,6 +311,15 @@ def test_a_wrong_configuration_is_refused_with_name_value_and_remedy(change: dic
     assert TREE.params(TREE.point(GOOD)) == GOOD
     with pytest.raises(SpaceError, match=message):
         TREE.point(GOOD | change)
+
+
+def test_a_number_beside_a_level_is_refused_and_one_of_rounding_is_taken() -> None:
+    space = Space({"x": Float(0, 1, step=0.1)})
+    assert space.params(space.point({"x": 0.1 + 0.2})) == {"x": 0.3}
+    with pytest.raises(SpaceError, match=r"x=0.30001 is between the levels; the nearest are 0.3 and 0.4"):
+        space.point({"x": 0.30001})
+    with pytest.raises(SpaceError, match=r"row 1: x=0.30001 is between"):
+        space.encode({"x": [0.3, 0.30001]})
 
 
 def test_a_configuration_is_a_mapping() -> None:
@@ -512,7 +524,16 @@ def test_a_space_reads_like_a_table() -> None:
 
 # -- from one space to another -----------------------------------------------------------------------------------------
 
-OLD = Space({"x": Float(0, 1), "g": Float(0, 1, step=0.25), "k": Int(1, 4), "c": Categorical(["a", None]), "m": Int(1, 3, when={"c": "a"})})
+OLD = Space(
+    {
+        "x": Float(0, 1),
+        "g": Float(0, 1, step=0.25),
+        "k": Int(1, 4),
+        "c": Categorical(["a", None]),
+        "m": Int(1, 3, when={"c": "a"}),
+        "q": Ordinal([None, 1], when={"c": "a"}),
+    }
+)
 WIDER: dict[str, Any] = {
     "new": Int(1, 9, default=7, when={"c": ["a", "z"]}),
     "x": Float(-1, 2),
@@ -520,6 +541,7 @@ WIDER: dict[str, Any] = {
     "k": Int(0, 8),
     "c": Categorical(["z", None, "a"]),
     "m": Int(0, 3, when={"c": ["a", "z"]}),
+    "q": Ordinal([2, 1, None], when={"c": ["a"]}),
 }
 
 
