@@ -22,7 +22,7 @@ def append(name: str, row: dict[str, Any]) -> None:
     """Adds a row, with commit, date, processor, versions and load beside it."""
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.jsonl").open("a") as f:
-        f.write(json.dumps(machine() | row) + "\n")
+        f.write(json.dumps(machine() | row, default=lambda value: value.item()) + "\n")
 
 
 def machine() -> dict[str, Any]:

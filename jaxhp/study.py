@@ -187,7 +187,7 @@ class Study:
     def trials(self) -> Trials:
         """Columnar (n, ...) copies, one row per (number, fidelity, replicate), as told.
 
-        y is minimised: a maximised metric has its sign turned. A trial that runs has one PENDING row; REPORTED rows are intermediate values.
+        y is minimised: a maximised metric has its sign turned. A running trial has one PENDING row; REPORTED rows are intermediate values.
         """
         with self._lock:
             self._session.sync()

@@ -13,9 +13,7 @@ def test_the_front_is_what_nothing_dominates(m: int) -> None:
     rng = np.random.default_rng(m)
     y = rng.integers(0, 6, size=(80, m)).astype(float)
     y[rng.random(y.shape) < 0.03] = np.nan
-    expected = [
-        not np.isnan(a).any() and not any((b <= a).all() and (b < a).any() for b in y if not np.isnan(b).any()) for a in y
-    ]
+    expected = [not np.isnan(a).any() and not any((b <= a).all() and (b < a).any() for b in y if not np.isnan(b).any()) for a in y]
     assert pareto_front(y).tolist() == expected
 
 

@@ -62,14 +62,18 @@ def test_sobol_fills_every_elementary_interval() -> None:
 
 
 @pytest.mark.parametrize(("d", "size"), [(1, 4), (3, 4), (5, 6), (20, 10)])
-def test_auto_starts_with_the_defaults_then_sobol_then_random_search(d: int, size: int) -> None:
+def test_auto_starts_with_the_defaults_then_sobol_and_goes_on_with_what_fits_the_metrics(d: int, size: int) -> None:
     assert startup_size(d) == size
     space = Space({f"x{i}": Float(0.0, 1.0, default=0.25 if i == 0 else None) for i in range(d)})
-    auto, numbers = Study(space, seed=3).ask(size + 3), np.arange(size + 3)
-    assert auto[0].params == {f"x{i}": 0.25 if i == 0 else 0.5 for i in range(d)}
+    numbers = np.arange(size + 3)
     sobol, random = (s.ask(s.init(problem(space), 3), numbers) for s in (jaxhp.sobol(), jaxhp.random_search()))
-    assert [t.u.tolist() for t in auto[1:size]] == sobol[1:size].tolist()
-    assert [t.u.tolist() for t in auto[size:]] == random[size:].tolist()
+    for directions in ({"loss": "minimize"}, {"loss": "minimize", "speed": "maximize"}):
+        told = {name: 0.5 for name in directions}
+        studies = [Study(space, seed=3, directions=directions, sampler=s) for s in (None, jaxhp.bayes()) if s is None or len(told) == 1]
+        points = [[study.tell(study.ask(), told).u.tolist() for _ in numbers] for study in studies]
+        assert points[0][0] == [0.25 if i == 0 else 0.5 for i in range(d)]
+        assert points[0][1:size] == sobol[1:size].tolist()
+        assert points[0][size:] == (points[1][size:] if len(told) == 1 else random[size:].tolist())
 
 
 def test_an_infeasible_default_is_moved_into_the_feasible_part() -> None:
@@ -364,9 +368,10 @@ def test_warm_start_refuses_other_metrics() -> None:
 
 
 def test_a_stochastic_study_goes_on_after_a_finite_space() -> None:
-    study = Study(Space({"a": Int(1, 3)}), stochastic=True)
-    assert sorted(t["a"] for t in study.ask(3)) == [1, 2, 3]
-    assert len(study.ask(20)) == 20
+    assert len(Study(Space({"a": Int(1, 3)}), stochastic=True).ask(20)) == 20
+    several = Study(Space({"a": Int(1, 3)}), stochastic=True, directions={"loss": "minimize", "speed": "maximize"})
+    assert sorted(t["a"] for t in several.ask(3)) == [1, 2, 3]
+    assert len(several.ask(20)) == 20
 
 
 # -- errors at the door ------------------------------------------------------------------------------------------------------

@@ -21,10 +21,17 @@ from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
 from jaxhp.acquisition import How, Term
 from jaxhp.errors import SamplerError
+from jaxhp.samplers._cells import keys
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
-from jaxhp.samplers._model import Model
+from jaxhp.samplers._model import CAP, Model
 from jaxhp.samplers._sobol import startup, startup_size
 
+_COUNTS: Final = {
+    "spread": (256, 1, 1 << 20),
+    "local": (256, 0, 1 << 20),
+    "starts": (2, 1, 32),
+    "active": (CAP, 16, 4096),
+}  # default, least, most
 ACQUISITIONS: Final = ("logei", "ucb", "logpi", "thompson")
 CENTRES: Final = 5  # best points that local candidates are drawn around
 NOISY: Final = 0.1  # fitted noise variance, in z squared, from which on the incumbent is a mean instead of a value
@@ -35,25 +42,32 @@ _REPAIRS: Final = (0.2, 0.05, 0.01)  # widths of the rounds of feasible candidat
 class BayesState:
     """Linear: grows in place. `copy.deepcopy` makes an independent one."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, active: int) -> None:
         space = problem.space
         self.space = space
         self.seed = seed
         self.stochastic = problem.stochastic
         self.start = startup()
         self.started = self.start.init(problem, seed)
-        self.model = _new_model(problem, seed)
+        kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
+        self.model = Model(kind, seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
         self.believed: tuple[tuple[int, int], list[bytes], Posterior] | None = None  # (model version), pending rows appended, posterior
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
-        self.visited: set[bytes] | None = set() if finite else None
+        self.visited: set[bytes] = set()  # keys of every configuration asked, in a finite space
         self.rest = exhaust() if finite else None
         self.resting: Any = self.rest.init(problem, seed) if self.rest else None
 
 
 def bayes(
-    acquisition: str | Sequence[str] = "logei", *, spread: int = 256, local: int = 256, starts: int = 2, beta: float = 1.8
+    acquisition: str | Sequence[str] = "logei",
+    *,
+    spread: int = 256,
+    local: int = 256,
+    starts: int = 2,
+    active: int = CAP,
+    beta: float = 1.8,
 ) -> Sampler:
     """Bayesian optimisation of one objective: for expensive trials, from the first ones on.
 
@@ -64,6 +78,7 @@ def bayes(
         acquisition: "logei" (expected improvement), "ucb", "logpi" (probability of improvement) or "thompson"; several are added.
         spread, local: candidates over the whole space, and around the best points.
         starts: candidates that are refined by gradients, 1 to 32.
+        active: most results that the surrogate stands on; of more, the best ones and a random half (docs/bayes.md has what that costs).
         beta: how much "ucb" explores.
 
     Raises:
@@ -80,21 +95,27 @@ def bayes(
             raise SamplerError(f"bayes(acquisition={acquisition!r}): {name!r} is not one of {', '.join(ACQUISITIONS)}")
     if not names:
         raise SamplerError("bayes(acquisition=()): name at least one of " + ", ".join(ACQUISITIONS))
-    for argument, value, least, most in (("spread", spread, 1, 1 << 20), ("local", local, 0, 1 << 20), ("starts", starts, 1, 32)):
+    given = {"spread": spread, "local": local, "starts": starts, "active": active}
+    for argument, value in given.items():
+        _, least, most = _COUNTS[argument]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SamplerError(f"bayes({argument}={value!r}): expected an integer from {least} to {most}")
     if not beta >= 0.0:
         raise SamplerError(f"bayes(beta={beta!r}): expected a number from 0 (no exploration) on")
 
-    def terms(incumbent: float) -> list[Term]:
-        return [_term(name, incumbent, beta) for name in names]
+    def init(problem: Problem, seed: int) -> BayesState:
+        if len(problem.outcomes) > 1:
+            metrics = ", ".join(o.name for o in problem.outcomes)
+            raise SamplerError(f"bayes() models one metric and this study has {metrics}; use jaxhp.sobol(), say, or one metric")
+        return BayesState(problem, seed, active)
 
     def ask(state: BayesState, numbers: Ints) -> Floats:
-        return _ask(state, numbers, terms, spread, local, starts)
+        return _ask(state, numbers, lambda incumbent: [_term(name, incumbent, beta) for name in names], spread, local, starts)
 
     shown = repr(acquisition) if isinstance(acquisition, str) else repr(list(acquisition))
-    more = "".join(f", {k}={v}" for k, v, usual in (("spread", spread, 256), ("local", local, 256), ("starts", starts, 2)) if v != usual)
-    return Sampler(_init, _tell, ask, f"bayes({shown}{more})", finite=True)
+    shown += "".join(f", {argument}={value}" for argument, value in given.items() if value != _COUNTS[argument][0])
+    shown += f", beta={beta}" if "ucb" in names else ""
+    return Sampler(init, _tell, ask, f"bayes({shown})", finite=True)
 
 
 def _term(name: str, incumbent: float, beta: float) -> Term:
@@ -105,46 +126,38 @@ def _term(name: str, incumbent: float, beta: float) -> Term:
     return acquisition.logpi(incumbent) if name == "logpi" else acquisition.thompson()
 
 
-def _init(problem: Problem, seed: int) -> BayesState:
-    if len(problem.outcomes) > 1:
-        names = ", ".join(o.name for o in problem.outcomes)
-        raise SamplerError(
-            f"bayes() models one metric and this study has {names}; use another sampler, such as jaxhp.sobol(), or one metric"
-        )
-    return BayesState(problem, seed)
-
-
 def _tell(state: BayesState, trials: Trials) -> BayesState:
     for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
         if status == Status.PENDING:
             state.pending[number] = trials.u[i].copy()
-            if state.visited is not None:
-                state.visited.add(trials.u[i].tobytes())
         elif status != Status.REPORTED:
             state.pending.pop(number, None)
             state.model.tell(trials.u[i], float(trials.y[i, 0]), float(trials.noise[i, 0]))
-            if state.visited is not None:
-                state.visited.add(trials.u[i].tobytes())
     if state.rest is not None:
+        state.visited.update(keys(trials.u))
         state.resting = state.rest.tell(state.resting, trials)
     return state
 
 
 def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, starts: int) -> Floats:
     chosen: list[Floats] = []
+    taken: set[bytes] = set()
     for number in numbers.tolist():
         if state.model.n < state.model.first_fit:
             _warm_up.start()
             u = _start_point(state, number)
         else:
             u = _suggest(state, number, chosen, terms, spread, local, starts)
-        if state.visited is not None and (u.tobytes() in state.visited or any((u == c).all() for c in chosen)):
-            if chosen:
-                break  # the walk through what is left must be told of these first
-            left = state.rest.ask(state.resting, np.array([number], dtype=np.int64)) if state.rest else u[None]
-            if not len(left):
-                break
-            u = left[0]
+        if state.rest is not None:
+            key = keys(u[None])[0]
+            if key in state.visited or key in taken:
+                if chosen:
+                    break  # the walk through what is left must be told of these first
+                left = state.rest.ask(state.resting, np.array([number], dtype=np.int64))
+                if not len(left):
+                    break
+                u = left[0]
+            taken.update(keys(u[None]))
         chosen.append(u)
     return np.array(chosen) if chosen else np.empty((0, state.space.d))
 
@@ -187,7 +200,7 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, s
     state.hows[found.how.name] += 1
     if space.constraints and not space.feasible(found.u[None])[0]:
         return _feasible_near(state, number, believed, summed, np.concatenate([found.u[None], centres]), existing, spread + local)
-    if found.how == How.REPEATED and state.visited is None:
+    if found.how == How.REPEATED and state.rest is None:
         return _start_point(state, number)
     return found.u
 
@@ -241,11 +254,6 @@ def _feasible_near(
         centres = best[None]
     state.hows["CONSTRAINED"] += 1
     return best if best is not None else u[0]
-
-
-def _new_model(problem: Problem, seed: int) -> Model:
-    kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
-    return Model(kind, seed, startup_size(len(kind)))
 
 
 class _WarmUp:

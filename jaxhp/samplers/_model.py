@@ -21,7 +21,7 @@ from jaxhp import _kernel
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Posterior
 
-CAP: Final = 256  # rows of an active set at an anchor
+CAP: Final = 256  # rows of an active set, unless told otherwise
 STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
 GROWTH: Final = 1.1  # refit when the count has grown by so much
 COLD: Final = 50  # L-BFGS iterations of the first fit,
@@ -31,12 +31,13 @@ WARM: Final = 8  # and of the following ones
 class Model:
     """Grows in place: whoever keeps two copies `copy.deepcopy`s it."""
 
-    def __init__(self, kind: npt.NDArray[np.int8], seed: int, first_fit: int) -> None:
+    def __init__(self, kind: npt.NDArray[np.int8], seed: int, first_fit: int, cap: int = CAP) -> None:
         d = len(kind)
         self.kind = kind  # (d,) 0 Matern-5/2, 1 Hamming
         self.seed = seed
         self.n = 0
         self.first_fit = first_fit
+        self.cap = cap  # rows of an active set at an anchor
         self.u = np.empty((64, d))  # canonical: NaN where inactive
         self.y = np.empty(64)  # minimised; not finite where the trial failed
         self.noise = np.empty(64)  # told standard deviation, 0 where none
@@ -65,7 +66,7 @@ class Model:
             self._anchor = n
             self._fit()
             self._next_fit = max(n + 1, math.ceil(n * GROWTH))
-        elif n > CAP and n - self._anchor == STRIDE:
+        elif n > self.cap and n - self._anchor == STRIDE:
             self._anchor = n
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
@@ -107,12 +108,12 @@ class Model:
 
     def _active(self, count: int) -> Ints:
         """Which of the first `count` rows the posterior stands on, ascending."""
-        if count <= CAP:
+        if count <= self.cap:
             return np.arange(count)
         y = np.where(np.isfinite(self.y[:count]), self.y[:count], math.inf)
-        best = np.argpartition(y, CAP // 2)[: CAP // 2]
+        best = np.argpartition(y, self.cap // 2)[: self.cap // 2]
         others = np.setdiff1d(np.arange(count), best, assume_unique=True)
-        drawn = rng(self.seed, count, "active set").choice(others, CAP - len(best), replace=False, shuffle=False)
+        drawn = rng(self.seed, count, "active set").choice(others, self.cap - len(best), replace=False, shuffle=False)
         return np.sort(np.concatenate([best, drawn]))
 
     def _extra(self, rows: npt.NDArray[np.int64], z: Floats) -> Floats:
