@@ -72,7 +72,7 @@ def bayes(
     """Bayesian optimisation of one objective: for expensive trials, from the first ones on.
 
     Floats, ints, ordinals, categories and conditions; failures, noise, batches and constraints of the space. A finite space is
-    exhausted without repeats. An ask costs a fraction of a millisecond at 100 trials and stays flat beyond 256.
+    exhausted without repeats. An ask costs a fraction of a millisecond at 100 trials and stays flat beyond 512.
 
     Args:
         acquisition: "logei" (expected improvement), "ucb", "logpi" (probability of improvement) or "thompson"; several are added.

@@ -21,7 +21,7 @@ from jaxhp import _kernel
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Posterior
 
-CAP: Final = 256  # rows of an active set, unless told otherwise
+CAP: Final = 512  # rows of an active set, unless told otherwise
 STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
 GROWTH: Final = 1.1  # refit when the count has grown by so much
 COLD: Final = 50  # L-BFGS iterations of the first fit,
