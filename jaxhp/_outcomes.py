@@ -51,6 +51,8 @@ def metrics(outcomes: Sequence[Outcome], value: Any, what: str) -> dict[str, flo
     Raises:
         StudyError: naming `what`, the metric and the value.
     """
+    if type(value) is float and len(outcomes) == 1:  # by far the most common
+        return {outcomes[0].name: value}
     if isinstance(value, Mapping):
         missing = [o.name for o in outcomes if o.name not in value]
         if missing:

@@ -193,4 +193,4 @@ class Session:
 def listed(u: Floats) -> list[float | None]:
     """A point (d,) as a record holds it: null where a coordinate is inactive."""
     values: list[float | None] = u.tolist()
-    return [None if v != v else v for v in values] if np.isnan(u).any() else values
+    return [None if v != v else v for v in values]

@@ -27,8 +27,8 @@ from jaxhp.samplers._model import CAP, Model
 from jaxhp.samplers._sobol import startup, startup_size
 
 _COUNTS: Final = {
-    "spread": (256, 1, 1 << 20),
-    "local": (256, 0, 1 << 20),
+    "spread": (96, 1, 1 << 20),
+    "local": (96, 0, 1 << 20),
     "starts": (2, 1, 32),
     "active": (CAP, 16, 4096),
 }  # default, least, most
@@ -63,8 +63,8 @@ class BayesState:
 def bayes(
     acquisition: str | Sequence[str] = "logei",
     *,
-    spread: int = 256,
-    local: int = 256,
+    spread: int = 96,
+    local: int = 96,
     starts: int = 2,
     active: int = CAP,
     beta: float = 1.8,

@@ -46,14 +46,16 @@ class Model:
         self._next_fit = first_fit
         self._anchor = 0
         self._factored = 0  # the anchor that `_posterior` stands on
-        self._held = 0  # told rows that `_posterior` has taken in or left out for good
-        self._rows: list[int] = []  # those it has, in its order
+        self._seen = 0  # told rows that `_posterior` has taken in or left out for good
+        self._order: Ints = np.empty(0, np.int64)  # those that it has, in its order: the first `_held` entries
+        self._held = 0
         self._posterior: Posterior | None = None
+        self._told: tuple[int, Posterior, Floats] | None = None  # the last answer, with the n it was for
 
     @property
     def held(self) -> Ints:
         """The rows of the last `posterior`, in its order."""
-        return np.array(self._rows)
+        return self._order[: self._held]
 
     def tell(self, u: Floats, y: float, noise: float) -> None:
         """One told row: u (d,) canonical, y not finite where the trial failed, noise its standard deviation where known."""
@@ -73,6 +75,8 @@ class Model:
         """The posterior of the active told rows, and their transformed values z; None when there is none yet, or it cannot be factored."""
         if self.theta is None:
             return None
+        if self._told is not None and self._told[0] == self.n:
+            return self._told[1:]
         from jaxhp.gp import _surrogate  # loads Numba, so not at import
 
         if self._factored != self._anchor:
@@ -81,21 +85,23 @@ class Model:
             self._posterior = _surrogate.factor(
                 _filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE
             )
-            self._factored = self._held = self._anchor
-            self._rows = rows.tolist()
-        while self._posterior is not None and self._held < self.n:
-            row = self._held
-            self._rows.append(row)
+            self._factored = self._seen = self._anchor
+            self._order = np.concatenate([rows, np.empty(2 * STRIDE + len(rows), np.int64)])
+            self._held = len(rows)
+        while self._posterior is not None and self._seen < self.n:
+            row = self._order[self._held] = self._seen
+            self._held += 1
             extra = 0.0
             if self.noise[row] > 0.0:
-                rows = np.array(self._rows)
-                extra = float(self._extra(rows, _kernel.transform(self.y[rows]))[-1])
+                extra = float(self._extra(self.held, _kernel.transform(self.y[self.held]))[-1])
             self._posterior = _surrogate.append(self._posterior, _filled(self.u[row]), extra)
-            self._held += 1
+            self._seen += 1
         if self._posterior is None:
             return None
-        z = _kernel.transform(self.y[self._rows])
-        return _surrogate.condition(self._posterior, z), z
+        z = _kernel.transform(self.y[self.held])
+        conditioned = _surrogate.condition(self._posterior, z)
+        self._told = self.n, conditioned, z
+        return conditioned, z
 
     def _fit(self) -> None:
         from jaxhp.gp import _surrogate  # loads Numba, so not at import
