@@ -13,41 +13,15 @@ from collections.abc import Callable
 
 import numpy as np
 import rows
+from synthetic import ackley, hartmann6, levy
 
 import jaxhp
 from jaxhp._types import Floats
 
-_A = np.array([[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]])
-_P = 1e-4 * np.array(
-    [
-        [1312, 1696, 5569, 124, 8283, 5886],
-        [2329, 4135, 8307, 3736, 1004, 9991],
-        [2348, 1451, 3522, 2883, 3047, 6650],
-        [4047, 8828, 8732, 5743, 1091, 381],
-    ]
-)
-
-
-def hartmann6(x: Floats) -> float:
-    """Minimum -3.32237 (Surjanovic & Bingham)."""
-    return float(-(np.array([1.0, 1.2, 3.0, 3.2]) * np.exp(-(_A * (x - _P) ** 2).sum(axis=1))).sum()) + 3.322368011415515
-
-
-def ackley10(x: Floats) -> float:
-    z = 32.768 * (2.0 * x - 1.0)
-    return float(-20 * np.exp(-0.2 * np.sqrt((z * z).mean())) - np.exp(np.cos(2 * math.pi * z).mean()) + 20 + math.e)
-
-
-def levy10(x: Floats) -> float:
-    w = 1 + (20.0 * x - 10.0 - 1) / 4
-    middle = ((w[:-1] - 1) ** 2 * (1 + 10 * np.sin(math.pi * w[:-1] + 1) ** 2)).sum()
-    return float(np.sin(math.pi * w[0]) ** 2 + middle + (w[-1] - 1) ** 2 * (1 + np.sin(2 * math.pi * w[-1]) ** 2))
-
-
 PROBLEMS: dict[str, tuple[Callable[[Floats], float], int]] = {
     "hartmann6": (hartmann6, 6),
-    "ackley10": (ackley10, 10),
-    "levy10": (levy10, 10),
+    "ackley10": (ackley, 10),
+    "levy10": (levy, 10),
 }
 
 

@@ -18,10 +18,11 @@ Params = dict[str, Any]
 
 class Dim(NamedTuple):
     name: str
-    kind: str  # "float", "log", "int", "choice"
+    kind: str  # "float", "log", "int", "logint", "choice"
     low: float = 0.0
     high: float = 1.0
     choices: tuple[str, ...] = ()
+    when: tuple[str, tuple[str, ...]] | None = None  # active only where this choice, which stands earlier, has one of these values
 
 
 class Peer(NamedTuple):
@@ -29,6 +30,7 @@ class Peer(NamedTuple):
     version: str
     ask: Callable[[], tuple[Any, Params]]
     tell: Callable[[Any, float], None]
+    best: Callable[[], Params] | None = None  # what it would return now; None: the configuration with the lowest told value
 
 
 def mixed(d: int) -> list[Dim]:
@@ -46,13 +48,19 @@ def floats(d: int) -> list[Dim]:
     return [Dim(f"p{i}", "float") for i in range(d)]
 
 
+def active(dim: Dim, params: Params) -> bool:
+    """Whether `dim` has a value beside those before it."""
+    return dim.when is None or params.get(dim.when[0]) in dim.when[1]
+
+
 def space_of(dims: list[Dim]) -> jaxhp.Space:
     def parameter(dim: Dim) -> Any:
+        when = None if dim.when is None else {dim.when[0]: list(dim.when[1])}
         if dim.kind == "choice":
-            return jaxhp.Categorical(list(dim.choices))
-        if dim.kind == "int":
-            return jaxhp.Int(int(dim.low), int(dim.high))
-        return jaxhp.Float(dim.low, dim.high, log=dim.kind == "log")
+            return jaxhp.Categorical(list(dim.choices), when=when)
+        if dim.kind in ("int", "logint"):
+            return jaxhp.Int(int(dim.low), int(dim.high), log=dim.kind == "logint", when=when)
+        return jaxhp.Float(dim.low, dim.high, log=dim.kind == "log", when=when)
 
     return jaxhp.Space({dim.name: parameter(dim) for dim in dims})
 
@@ -70,10 +78,12 @@ def ours(dims: list[Dim], sampler: jaxhp.Sampler, seed: int, storage: str | None
 def _suggest(trial: Any, dims: list[Dim]) -> Params:
     params: Params = {}
     for dim in dims:
+        if not active(dim, params):
+            continue
         if dim.kind == "choice":
             params[dim.name] = trial.suggest_categorical(dim.name, list(dim.choices))
-        elif dim.kind == "int":
-            params[dim.name] = trial.suggest_int(dim.name, int(dim.low), int(dim.high))
+        elif dim.kind in ("int", "logint"):
+            params[dim.name] = trial.suggest_int(dim.name, int(dim.low), int(dim.high), log=dim.kind == "logint")
         else:
             params[dim.name] = trial.suggest_float(dim.name, dim.low, dim.high, log=dim.kind == "log")
     return params

@@ -39,11 +39,19 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
+def _git(*words: str) -> str:
+    root = RESULTS.parents[1]
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+def _commit() -> str:
+    return _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def code() -> str:
+    """The last commit that changed the library itself; with a plus where its files differ from that."""
+    parts = ("--", "jaxhp", "csrc")
+    return _git("log", "-1", "--format=%h", *parts) + ("+" if _git("status", "--porcelain", "--untracked-files=no", *parts) else "")
 
 
 def _processor() -> str:

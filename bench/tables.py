@@ -1,0 +1,137 @@
+"""Real tuning problems of bench_data (tables and surrogates) and BBOB (coco-experiment), as instances for the judge.
+
+The folder is $JAXHP_BENCH_DATA, or shared/bench_data in or beside the repository. Choices get opaque labels in an order drawn per seed;
+numbers keep the ranges that the tables declare, without the tables' default configurations. A BBOB instance is drawn per seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from peers import Dim, Params
+from synthetic import Instance, Maker, labels
+
+
+class Unavailable(Exception):
+    """What a problem or a peer needs is not here; the message says what."""
+
+
+@cache
+def folder() -> Path:
+    root = Path(__file__).resolve().parents[1]
+    named = os.environ.get("JAXHP_BENCH_DATA")
+    for path in [Path(named)] if named else [root.parent / "shared" / "bench_data", root / "shared" / "bench_data"]:
+        if (path / "bench.py").exists():
+            return path
+    raise Unavailable(f"no bench_data in {named or root.parent / 'shared'}; name its folder in JAXHP_BENCH_DATA")
+
+
+@cache
+def _module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_data", folder() / "bench.py")
+    if spec is None or spec.loader is None:
+        raise Unavailable(f"{folder() / 'bench.py'} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_data"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _problem(family: str, name: str) -> Any:
+    return next(p for p in _module().problems(groups=(family,)) if p.name == name)
+
+
+def median(family: str, name: str) -> float:
+    """Regret of the median random configuration, from reference.csv."""
+    problem = _problem(family, name)
+    return float(problem.random_quantiles["q50"] - problem.optimum)
+
+
+def _opaque(space: list[dict[str, Any]], rng: np.random.Generator) -> tuple[list[Dim], dict[str, dict[str, Any]]]:
+    """Dims with labels for choices, and what each label stands for."""
+    meaning: dict[str, dict[str, Any]] = {}
+    dims = []
+    for s in space:
+        when = None
+        if s["condition"] is not None:
+            above = s["condition"]["parent"]
+            when = (above, tuple(label for label, x in meaning[above].items() if x in s["condition"]["values"]))
+        if s["type"] == "categorical":
+            order = rng.permutation(len(s["choices"]))
+            meaning[s["name"]] = {label: s["choices"][i] for label, i in zip(labels(len(order)), order, strict=True)}
+            dims.append(Dim(s["name"], "choice", choices=labels(len(order)), when=when))
+        else:
+            kind = {("float", False): "float", ("float", True): "log", ("int", False): "int", ("int", True): "logint"}[s["type"], s["log"]]
+            dims.append(Dim(s["name"], kind, s["low"], s["high"], when=when))
+    return dims, meaning
+
+
+def table(family: str, name: str) -> Maker:
+    def make(rng: np.random.Generator) -> Instance:
+        problem = _problem(family, name)
+        dims, meaning = _opaque(problem.space, rng)
+
+        def value(params: Params) -> float:
+            return float(problem.evaluate({k: meaning[k][v] if k in meaning else v for k, v in params.items()}))
+
+        return Instance(dims, value, problem.optimum)
+
+    return make
+
+
+def one_seed(task: str) -> Maker:
+    """An HPOBench network told with one training seed of five, drawn anew each time; its true value is their mean."""
+
+    def make(rng: np.random.Generator) -> Instance:
+        module, problem = _module(), _problem("hpobench", f"hpobench_{task}")
+        errors = 1.0 - np.load(folder() / "grids" / f"hpobench_{task}.npz")["values"].astype(float)  # (..., seeds)
+        levels = module._grid("hpobench", task)[1]
+        dims, _ = _opaque(problem.space, rng)
+
+        def cell(params: Params) -> Any:
+            runs = errors[tuple(module._snap(choices, params[name]) for name, choices in levels.items())]
+            return runs[~np.isnan(runs)]
+
+        return Instance(
+            dims, lambda params: float(cell(params).mean()), problem.optimum, lambda params, rng: float(rng.choice(cell(params)))
+        )
+
+    return make
+
+
+def _best(problem: Any) -> Any:
+    """Where a COCO problem's minimum lies, which COCO only writes to a file in the working folder."""
+    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+        problem._best_parameter("print")
+        return np.loadtxt("._bbob_problem_best_parameter.txt")
+
+
+def bbob(suite: str, function: int, d: int) -> Maker:
+    def make(rng: np.random.Generator) -> Instance:
+        try:
+            import cocoex
+        except ImportError as e:
+            raise Unavailable("BBOB needs coco-experiment: pip install -r bench/requirements.txt") from e
+        found = cocoex.Suite(suite, f"instances:{rng.integers(1, 1000)}", f"dimensions:{d} function_indices:{function}")
+        problem = found.get_problem(found.ids()[0])
+        low, high, integers = problem.lower_bounds, problem.upper_bounds, problem.number_of_integer_variables
+        dims = [Dim(f"x{j}", "int" if j < integers else "float", float(low[j]), float(high[j])) for j in range(d)]
+
+        def value(params: Params, suite: Any = found) -> float:  # a problem dies with its suite
+            y = problem(np.array([params[dim.name] for dim in dims], float))
+            return float(y) if math.isfinite(y) else math.nan
+
+        return Instance(dims, value, float(problem(_best(problem))))
+
+    return make
