@@ -58,22 +58,26 @@ def median(family: str, name: str) -> float:
     return float(problem.random_quantiles["q50"] - problem.optimum)
 
 
+def _plain(name: str) -> str:
+    return name.replace(".", "_")
+
+
 def _opaque(space: list[dict[str, Any]], rng: np.random.Generator) -> tuple[list[Dim], dict[str, dict[str, Any]]]:
-    """Dims with labels for choices, and what each label stands for."""
+    """Dims with labels for choices, and what each label stands for. Dots in names become underscores."""
     meaning: dict[str, dict[str, Any]] = {}
     dims = []
     for s in space:
         when = None
         if s["condition"] is not None:
-            above = s["condition"]["parent"]
+            above = _plain(s["condition"]["parent"])
             when = (above, tuple(label for label, x in meaning[above].items() if x in s["condition"]["values"]))
         if s["type"] == "categorical":
             order = rng.permutation(len(s["choices"]))
-            meaning[s["name"]] = {label: s["choices"][i] for label, i in zip(labels(len(order)), order, strict=True)}
-            dims.append(Dim(s["name"], "choice", choices=labels(len(order)), when=when))
+            meaning[_plain(s["name"])] = {label: s["choices"][i] for label, i in zip(labels(len(order)), order, strict=True)}
+            dims.append(Dim(_plain(s["name"]), "choice", choices=labels(len(order)), when=when))
         else:
             kind = {("float", False): "float", ("float", True): "log", ("int", False): "int", ("int", True): "logint"}[s["type"], s["log"]]
-            dims.append(Dim(s["name"], kind, s["low"], s["high"], when=when))
+            dims.append(Dim(_plain(s["name"]), kind, s["low"], s["high"], when=when))
     return dims, meaning
 
 
@@ -81,9 +85,10 @@ def table(family: str, name: str) -> Maker:
     def make(rng: np.random.Generator) -> Instance:
         problem = _problem(family, name)
         dims, meaning = _opaque(problem.space, rng)
+        names = {_plain(s["name"]): s["name"] for s in problem.space}
 
         def value(params: Params) -> float:
-            return float(problem.evaluate({k: meaning[k][v] if k in meaning else v for k, v in params.items()}))
+            return float(problem.evaluate({names[k]: meaning[k][v] if k in meaning else v for k, v in params.items()}))
 
         return Instance(dims, value, problem.optimum)
 

@@ -217,9 +217,15 @@ def smac(task: Task) -> Peer:
         trial = facade.ask()
         return trial, dict(trial.config)
 
+    finite: list[float] = []  # so far: SMAC's own cost of a crash, infinity, makes its forest raise
+
     def tell(trial: Any, y: float) -> None:
         failed = not math.isfinite(y)
-        facade.tell(trial, TrialValue(cost=math.inf if failed else y, status=StatusType.CRASHED if failed else StatusType.SUCCESS))
+        if not failed:
+            finite.append(y)
+        facade.tell(
+            trial, TrialValue(cost=max(finite, default=1.0) if failed else y, status=StatusType.CRASHED if failed else StatusType.SUCCESS)
+        )
 
     def best(folder: Any = folder) -> Params:  # the folder lives as long as its tuner
         return dict(facade.intensifier.get_incumbent())
