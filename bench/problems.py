@@ -171,7 +171,7 @@ def random_params(dims: list[Dim], rng: np.random.Generator) -> Params:
         if dim.kind == "choice":
             params[dim.name] = dim.choices[rng.integers(len(dim.choices))]
         elif dim.kind == "int":
-            params[dim.name] = int(rng.integers(dim.low, dim.high + 1))
+            params[dim.name] = int(rng.integers(int(dim.low), int(dim.high) + 1))
         elif dim.kind == "logint":
             params[dim.name] = int(
                 min(dim.high, max(dim.low, round((dim.low - 0.4999) * ((dim.high + 0.4999) / (dim.low - 0.4999)) ** rng.random())))

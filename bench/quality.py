@@ -154,7 +154,7 @@ def run(options: argparse.Namespace) -> int:
         for i, (job, result) in enumerate(results(todo, options.jobs), 1):
             if isinstance(result, dict):
                 result = {k: v for k, v in result.items() if v is not None} | {"date": machine["date"][:10], "commit": machine["commit"]}
-                file.write(json.dumps(result) + "\n")
+                file.write(json.dumps(result, separators=(",", ":")) + "\n")
                 file.flush()
             elif isinstance(result, str):
                 if (job.peer, job.problem) not in skipped:

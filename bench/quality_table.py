@@ -159,7 +159,9 @@ def main(options: argparse.Namespace) -> int:
     for split in [options.split] if options.split else ["tune", "judge"]:
         within = {name: p for name, p in problems().items() if split in ("all", p.split)}
         counts = {name: sum(block[0] in within for block in of) for name, of in everyone.items()}
-        many = {name: of for name, of in everyone.items() if counts[name] and 2 * counts[name] >= max(counts.values())}
+        named = {f"{OURS}@{label}" for label in options.ours}
+        most = max(counts[name] for name in named or everyone)
+        many = {name: of for name, of in everyone.items() if counts[name] and (name in named or 2 * counts[name] >= most)}
         some = {name: of for name, of in everyone.items() if counts[name]}
         for runs, who in ((many, ""), (some, " with slow peers, on what all ran")):
             if who and len(some) == len(many):
