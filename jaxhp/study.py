@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxhp._run import Callback, Objective
+    from jaxhp.analysis import Explanation
     from jaxhp.confirm import Confirmation
 
 _SCALARS = (float, int, np.floating, np.integer)
@@ -449,6 +450,12 @@ class Study:
         from jaxhp.confirm import confirm
 
         return confirm(self, objective, top=top, repeats=repeats, label=label)
+
+    def explain(self) -> Explanation:
+        """What the results say: which parameters matter, the noise, how far the surrogate can be trusted (see `jaxhp.analysis`)."""
+        from jaxhp.analysis import explain
+
+        return explain(self)
 
     def __repr__(self) -> str:
         fold = self._fold

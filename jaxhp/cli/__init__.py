@@ -17,7 +17,7 @@ try:
 except ImportError as e:
     raise MissingExtra('the command line needs typer and rich: pip install "jaxhp[cli]"') from e
 
-from jaxhp.cli import _read, _tune
+from jaxhp.cli import _explain, _read, _tune
 from jaxhp.cli._console import err, out
 
 _USAGE = 2
@@ -68,6 +68,7 @@ for _name, _function, _example in (
     ("list", _read.list_studies, "jaxhp list digits.db"),
     ("show", _read.show, "jaxhp show digits.db --trial 7"),
     ("best", _read.best, "jaxhp best digits.db --json > best.json"),
+    ("explain", _explain.explain, "jaxhp explain digits.db --study digits"),
     ("plot", _read.plot, "jaxhp plot digits.db -o report.html"),
     ("export", _read.export, "jaxhp export digits.db --csv -o trials.csv"),
 ):

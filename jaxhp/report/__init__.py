@@ -1,7 +1,8 @@
 """The HTML report of a study: one self-contained file that opens without a network.
 
 `_columns` reads a study into columns, `_tables` and `_figures` turn columns into texts and into plotly figures (plain dicts
-of data and layout), `_page` lays them out as HTML with plotly's JavaScript inside. Nothing here runs the sampler or writes to the log.
+of data and layout), `_surrogate` does so with what `study.explain()` says, `_page` lays them out as HTML with plotly's JavaScript
+inside. Nothing here runs the sampler or writes to the log.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from jaxhp.errors import StorageError
 from jaxhp.report._columns import columns
 from jaxhp.report._page import page
+from jaxhp.report._surrogate import explained
 from jaxhp.report._tables import Table, compact, failures
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def html(study: Study, *, against: Mapping[str, Study] | None = None, tables: Se
     >>> "best trials" in html(study.optimize(lambda trial: trial["x"], trials=4))
     True
     """
-    return page(columns(study), {label: columns(other) for label, other in (against or {}).items()}, tables)
+    others = {label: columns(other) for label, other in (against or {}).items()}
+    return page(columns(study), others, tables, explained(study))
 
 
 def write(study: Study, path: str | Path, *, against: Mapping[str, Study] | None = None, tables: Sequence[Table] = ()) -> Path:

@@ -111,14 +111,14 @@ def slices(c: Columns) -> Figure:
     for j, p in enumerate(c.parameters):
         suffix = "" if j == 0 else str(j + 1)
         place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-        x = _axis_values(p)
+        x = axis_values(p)
         colour = {"color": numbers[c.complete].tolist(), "colorscale": "Blues", "cmin": -0.3 * (numbers.max(initial=0.0) + 1.0)}
         marker = {"size": 6, "line": {"width": 0.5, "color": "#555"}} | colour
         active = {"type": "scatter", "mode": "markers", "name": "trial", "x": [x[i] for i in np.flatnonzero(c.complete)]}
         data.append(active | {"y": metric.values[c.complete].tolist(), "marker": marker} | hover | place)
         if c.failed.any():
             data.append(_failures([x[i] for i in np.flatnonzero(c.failed)], axis.edge, hover_failed) | place)
-        layout[f"xaxis{suffix}"] = {"title": {"text": p.name, "standoff": 6}} | _parameter_axis(p)
+        layout[f"xaxis{suffix}"] = {"title": {"text": p.name, "standoff": 6}} | parameter_axis(p)
         layout[f"yaxis{suffix}"] = axis.layout | ({"title": {}} if j % across else {})
     return {"data": data, "layout": layout}
 
@@ -191,14 +191,15 @@ def _failures(x: list[Any], y: float, hover: dict[str, Any]) -> dict[str, Any]:
     return trace | {"x": x, "y": [y] * len(x)} | hover
 
 
-def _axis_values(p: Parameter) -> list[float | str | None]:
+def axis_values(p: Parameter) -> list[float | str | None]:
     """Values for a plotly axis; None where inactive."""
     if p.scale == "category":
         return [None if math.isnan(v) else p.labels[int(v)] for v in p.values]
     return [None if math.isnan(v) else v for v in p.values.tolist()]
 
 
-def _parameter_axis(p: Parameter) -> dict[str, Any]:
+def parameter_axis(p: Parameter) -> dict[str, Any]:
+    """Its whole range, or its labels, on its own scale."""
     if p.scale == "category":
         return {"type": "category", "categoryorder": "array", "categoryarray": p.labels}
     low, high = (math.log10(p.low), math.log10(p.high)) if p.scale == "log" else (p.low, p.high)

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from jaxhp.analysis import Explanation
 from jaxhp.errors import MissingExtra
-from jaxhp.report import _figures
+from jaxhp.report import _figures, _surrogate
 from jaxhp.report._columns import Columns, Metric
 from jaxhp.report._figures import Figure
 from jaxhp.report._tables import Table, best, failures, number, shown
 
 
-def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table]) -> str:
-    """The whole file.
+def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], explanation: Explanation | str) -> str:
+    """The whole file; of a study that cannot be explained, the reason stands where its surrogate would.
 
     Raises:
         MissingExtra: plotly is not installed.
@@ -35,9 +36,12 @@ def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table]) -> 
         figures.append(("Parallel coordinates", note, parallel))
     if c.parameters and c.trials:
         figures.append((f"Slices: {c.metrics[0].name} by parameter", "Darker trials came later.", _figures.slices(c)))
+    drawn = _surrogate.slices(c, explanation) if isinstance(explanation, Explanation) else None
+    if drawn is not None:
+        figures.append((f"Surrogate: {c.metrics[0].name} along each parameter", drawn.note, drawn.figure))
     if c.curves:
         figures.append(("Learning curves", "", _figures.curves(c)))
-    parts = [_summary(c), *(_table(t) for t in tables), _table(best(c))]
+    parts = [_summary(c), *(_table(t) for t in tables), _table(best(c)), _table(_surrogate.relevance(explanation))]
     parts += [_figure(i, title, note) for i, (title, note, _) in enumerate(figures)]
     if c.failed.any():
         parts.append(_table(failures(c)))

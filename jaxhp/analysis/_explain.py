@@ -1,0 +1,193 @@
+"""Fits the surrogate of a study and judges it.
+
+The model is the one that `bayes` keeps (samplers/_model.py), folded from the same told rows in the same order, so that for a study
+of `bayes` it is the model behind the suggestions, and for any other sampler the one that `bayes` would have. It is judged by
+leave-one-out prediction (Rasmussen & Williams 2006, eq. 5.10-5.12) against a constant, in z, the transformed values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from jaxhp import _kernel
+from jaxhp._parameters import condition
+from jaxhp._types import Bools, Floats, Kind, Posterior, Status
+from jaxhp.analysis._explanation import Explanation, LeaveOneOut, Relevance, Surrogate
+from jaxhp.analysis._relevance import total_effects
+from jaxhp.analysis._scale import scaled
+from jaxhp.errors import StudyError
+from jaxhp.samplers._bayes import BayesState
+from jaxhp.samplers._model import Model
+from jaxhp.samplers._sobol import startup_size
+from jaxhp.space import Space
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
+    from jaxhp.trial import Trial
+
+FEWEST: Final = 3  # distinct completed configurations
+RELEVANT: Final = 0.05  # from here on a parameter's bound is worth a hint
+_AT_BOUND: Final = 0.01  # of the transformed range
+_CLEAR: Final = 2.0  # standard errors by which a model must beat a constant
+_OVERCONFIDENT: Final = 0.6  # of the 80 % intervals
+_JUDGED: Final = 20  # results from which on coverage is judged
+_INTERVALS: Final = (0.9, 0.975)  # upper ends of the 80 % and 95 % intervals
+
+
+def explain(study: Study) -> Explanation:
+    """What the results of a study of one objective say (see `Study.explain`). Changes nothing.
+
+    Raises:
+        StudyError: several objectives, too few completed trials, or results to which no surrogate can be fitted.
+
+    >>> import jaxhp
+    >>> space = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0), "idle": jaxhp.Float(0.0, 1.0)})
+    >>> study = jaxhp.Study(space, sampler=jaxhp.sobol()).optimize(lambda trial: (trial["x"] - 0.3) ** 2, trials=20)
+    >>> [(p.name, round(p.relevance, 1)) for p in study.explain().parameters]
+    [('x', 1.0), ('idle', 0.0)]
+    """
+    with study._lock:
+        study._session.sync()
+        study._single("explain")
+        model = _modelled(study)
+        best = study.best if study._fold.best is not None else None
+        suggestions = _suggestions(study._session._state)
+    told = model.posterior()
+    if told is None:
+        raise StudyError(
+            f"study {study.name!r}: the covariance of its results cannot be factored, so they cannot be explained; "
+            "many are told for one configuration: tell a few others"
+        )
+    posterior, z = told
+    y = model.y[model.held]
+    finite = np.isfinite(y)
+    space, outcome = study.space, study.outcomes[0]
+    scale = scaled(y[finite], z[finite])
+    variance = float(posterior.theta[-1])
+    relevance = total_effects(space, posterior, study.seed)
+    loo = _leave_one_out(posterior, z, finite)
+    noise = float(np.sqrt(variance)) / scale.slope if scale.slope is not None else np.inf
+    sign = 1.0 if outcome.direction == "minimize" else -1.0
+    order = np.argsort(-relevance, kind="stable")
+    return Explanation(
+        study=study.name,
+        metric=outcome.name,
+        direction=outcome.direction,
+        results=model.n,
+        failed=int((~np.isfinite(model.y[: model.n])).sum()),
+        rows=posterior.n,
+        parameters=tuple(_relevance(space, j, float(relevance[j]), float(posterior.theta[j])) for j in order.tolist()),
+        noise=noise if np.isfinite(noise) else None,
+        noise_share=variance,
+        leave_one_out=loo,
+        best=None if best is None else best.number,
+        best_value=None if best is None else best.value,
+        best_params=None if best is None else dict(best.params),
+        fits=model.fits,
+        notes=tuple(_notes(space, model, posterior, loo, relevance, best)),
+        suggestions=suggestions,
+        surrogate=Surrogate(space, posterior, scale, sign),
+        best_u=None if best is None else best.u.copy(),
+    )
+
+
+def _modelled(study: Study) -> Model:
+    """The model folded from the told rows, as `bayes` folds them; fitted with fewer results than `bayes` waits for."""
+    fold = study._fold
+    rows = fold.rows.view(0, fold.rows.n)
+    told = np.flatnonzero((rows.status != Status.PENDING) & (rows.status != Status.REPORTED))
+    if fold.lag is not None:  # the order in which a sampler is told them, whoever was first
+        told = told[np.argsort(rows.number[told], kind="stable")]
+    completed = told[np.isfinite(rows.y[told, 0])]
+    distinct = len({rows.u[i].tobytes() for i in completed.tolist()})
+    if distinct < FEWEST:
+        raise StudyError(
+            f"study.explain needs {FEWEST} distinct completed trials and study {study.name!r} has {distinct}; "
+            f"tell at least {FEWEST - distinct} more"
+        )
+    kind = (fold.space.dims.kind == Kind.CATEGORICAL).astype(np.int8)
+    model = Model(kind, fold.seed, min(startup_size(fold.space.d), len(told)))
+    for i in told.tolist():
+        model.tell(rows.u[i], float(rows.y[i, 0]), float(rows.noise[i, 0]))
+    return model
+
+
+def _suggestions(state: Any) -> dict[str, int]:
+    """How suggestions came about, from the states of `bayes` inside a sampler's state, whatever it is combined of."""
+    if isinstance(state, BayesState):
+        return dict(sorted(state.hows.items()))
+    counts: dict[str, int] = {}
+    for inner in (*getattr(state, "states", ()), getattr(state, "state", None)):
+        for how, count in _suggestions(inner).items() if inner is not None else ():
+            counts[how] = counts.get(how, 0) + count
+    return counts
+
+
+def _relevance(space: Space, j: int, effect: float, length: float) -> Relevance:
+    name = space.names[j]
+    above, values = condition(space.parameters[name])
+    when = "" if above is None else f"{above} is {' or '.join(map(str, values))}"
+    return Relevance(name, effect, length, bool(space.dims.kind[j] == Kind.CATEGORICAL), when)
+
+
+def _leave_one_out(posterior: Posterior, z: Floats, finite: Bools) -> LeaveOneOut:
+    """Scores over the completed rows; failures inform the model, but have no value to be predicted."""
+    from jaxhp.gp import leave_one_out  # loads Numba, so not at import
+
+    mean, variance = leave_one_out(posterior, z)
+    error, deviation, z = (z - mean)[finite], np.sqrt(variance)[finite], z[finite]
+    n = len(z)
+    constant = (z - z.mean()) * (n / (n - 1))  # the mean of the others
+    squares = float(np.square(constant).sum())
+    gain = np.square(constant) - np.square(error)
+    inside = [float((np.abs(error) <= deviation * end).mean()) for end in _kernel.ppf(np.array(_INTERVALS)).tolist()]
+    return LeaveOneOut(
+        n=n,
+        r2=1.0 - float(np.square(error).sum()) / squares if squares > 0.0 else 0.0,
+        rmse=float(np.sqrt(np.square(error).mean())),
+        coverage80=inside[0],
+        coverage95=inside[1],
+        improvement=float(gain.mean()),
+        error=float(gain.std(ddof=1) / np.sqrt(n)),
+    )
+
+
+def _notes(space: Space, model: Model, posterior: Posterior, loo: LeaveOneOut, relevance: Floats, best: Trial | None) -> list[str]:
+    notes = []
+    completed = model.y[: model.n][np.isfinite(model.y[: model.n])]
+    if completed.min() == completed.max():
+        notes.append("all completed results are equal: either no parameter matters, or the metric is not what was meant")
+    elif loo.r2 <= 0.0:
+        notes.append(f"this model is no better than a constant (leave-one-out R2 {loo.r2:.2f}): trust nothing that it says of a parameter")
+    elif loo.improvement < _CLEAR * loo.error:
+        notes.append(f"this model is not clearly better than a constant (leave-one-out R2 {loo.r2:.2f}): tell more trials")
+    if loo.n < 2 * (space.d + 2):
+        notes.append(f"{loo.n} completed results are few for {space.d} parameters: relevance and noise are guesses")
+    if loo.n >= _JUDGED and loo.coverage80 < _OVERCONFIDENT:
+        notes.append(f"this model is overconfident: its 80 % intervals hold {loo.coverage80:.0%} of the results")
+    if model.theta is not None and posterior.theta[-1] > model.theta[-1]:
+        notes.append("results nearly repeat each other: noise was added until their covariance could be factored")
+    return notes + (_at_bounds(space, best, relevance) if best is not None and loo.r2 > 0.0 else [])
+
+
+def _at_bounds(space: Space, best: Trial, relevance: Floats) -> list[str]:
+    """A sentence for every relevant parameter whose best value has nothing beyond it; choices without an order have no bound."""
+    plain = space.encoded.decode(best.u[None])[0]
+    notes = []
+    for j, (name, axis) in enumerate(zip(space.names, space.axes, strict=True)):
+        if axis.kind == Kind.CATEGORICAL or 0 < axis.levels <= 2 or np.isnan(plain[j]) or relevance[j] < RELEVANT:
+            continue
+        position = plain[j] / (axis.levels - 1) if axis.levels else best.u[j]
+        near = 0.0 if axis.levels else _AT_BOUND
+        if position > near and position < 1.0 - near:
+            continue
+        upper = position > 0.5
+        if axis.kind == Kind.ORDINAL:
+            end = "last" if upper else "first"
+            notes.append(f"best at the {end} choice of {name} ({best.params[name]}): add further ones with study.extend")
+        else:
+            side, bound = ("upper", axis.high) if upper else ("lower", axis.low)
+            notes.append(f"best at the {side} bound of {name} ({bound:g}): widen it with study.extend")
+    return notes
