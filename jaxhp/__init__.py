@@ -45,7 +45,7 @@ _MODULE_OF = {
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }
-_MODULES = ("errors", "report", "samplers", "space", "storage", "study", "testing")
+_MODULES = ("analysis", "errors", "report", "samplers", "space", "storage", "study", "testing")
 
 __all__ = [*_MODULE_OF, *_MODULES, "__version__"]
 

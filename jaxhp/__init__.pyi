@@ -1,5 +1,6 @@
 """What `jaxhp` offers, for type checkers; `__init__.py` loads it lazily."""
 
+from jaxhp import analysis as analysis
 from jaxhp import errors as errors
 from jaxhp import report as report
 from jaxhp import samplers as samplers

@@ -24,7 +24,7 @@ from jaxhp.cli import app
 from jaxhp.cli._progress import following
 
 SPACE = "import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})"
-COMMANDS = ["tune", "list", "show", "best", "plot", "export"]
+COMMANDS = ["tune", "list", "show", "best", "explain", "plot", "export"]
 
 BOWL = """
     import jaxhp
@@ -281,6 +281,27 @@ def test_show_prints_space_and_best_trials() -> None:
     tuned()
     output = run("show", "bowl.db", "--top", "3").output
     assert "Categorical  a, b" in output and "best trials" in output
+
+
+def test_explain_prints_relevance_and_verdicts() -> None:
+    tuned("--trials", "25", "--compare")
+    explanation = jaxhp.Study.open("sqlite:///bowl.db", "bowl").explain()
+    output = run("explain", "bowl.db").output
+    assert "bowl: what matters for loss (minimize)" in output
+    for name, relevance, *_ in explanation.parameters:
+        assert re.search(rf"^ *{name} +{relevance:.3f} ", output, flags=re.MULTILINE)
+    for label, text in explanation.facts().items():
+        assert f"{label} " in output and text in output
+    for note in explanation.notes:
+        assert f"* {note}" in output
+    assert json.loads(run("explain", "bowl.db", "--study", "bowl", "--json").output) == explanation.to_json()
+
+
+def test_what_cannot_be_explained_says_why_with_2() -> None:
+    tuned("--trials", "2")
+    result = run("explain", "bowl.db", "--json")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "needs 3 distinct completed trials" in result.stderr and "tell at least 1 more" in result.stderr
 
 
 def test_plot_writes_a_page() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import jaxhp
 from jaxhp import Categorical, Float, Int, MissingExtra, Ordinal, Space, StorageError, Study, Trial, report
-from jaxhp.report import _figures
+from jaxhp.report import _figures, _surrogate
 from jaxhp.report._columns import Metric, columns
 
 
@@ -214,6 +214,60 @@ def test_learning_curves_are_drawn_where_trials_reported() -> None:
     assert len(figure["data"]) == 12
     assert figure["data"][-1]["name"] == f"trial {made.best.number}"  # drawn last, in front
     assert figure["data"][-1]["y"] == [loss(made.best) + 1.0 / (1 + step) for step in range(3)]
+
+
+def surrogate(made: Study) -> dict[str, dict[str, Any]]:
+    """The traces of each panel of the surrogate's figure, by name, under the parameter of its axis."""
+    drawn = _surrogate.slices(columns(made), made.explain())
+    assert drawn is not None
+    panels: dict[str, dict[str, Any]] = {}
+    for trace in drawn.figure["data"]:
+        axis = drawn.figure["layout"][trace["xaxis"].replace("x", "xaxis")]
+        panels.setdefault(axis["title"]["text"].split(" (")[0], {"axis": axis})[trace["name"]] = trace
+    return panels
+
+
+@pytest.mark.parametrize("make", [usual, maximised, some_failed])
+def test_the_surrogate_is_drawn_along_every_active_parameter(make: Any) -> None:
+    made = make()
+    panels = surrogate(made)
+    assert set(panels) == set(made.best.params)
+    explanation = made.explain()
+    assert list(panels) == [p.name for p in explanation.parameters if p.name in panels]  # the most relevant first
+    band = panels["x"]
+    along = explanation.slice("x")
+    axis = _figures.value_axis(columns(made).metrics[0], columns(made).metrics[0].values[columns(made).complete]).layout
+    floor = 10 ** axis["range"][0] if axis.get("type") == "log" else -math.inf  # a log axis has no place for what lies below
+    for column, name in enumerate(("10 %", "median", "90 %")):
+        assert band[name]["x"] == along.values and band[name]["y"] == np.maximum(along.quantiles[:, column], floor).tolist()
+    assert band["90 %"]["fill"] == "tonexty"
+    assert (band["best"]["x"], band["best"]["y"]) == ([made.best["x"]], [made.best.value])
+    assert sorted(band["told"]["x"]) == sorted(t["x"] for t in made.finished if t.status == jaxhp.Status.COMPLETE)
+    assert panels["rate"]["axis"]["type"] == "log" and panels["n"]["axis"]["type"] == "log"
+    for name, choices in (("kind", ["a", "b", "None"]), ("size", ["32", "64", "128"])):
+        bars = panels[name]["median"]
+        assert bars["x"] == panels[name]["axis"]["categoryarray"] == choices
+        quantiles = np.maximum(explanation.slice(name).quantiles, floor)
+        np.testing.assert_allclose(bars["error_y"]["array"], quantiles[:, 2] - quantiles[:, 1], rtol=1e-12)
+
+
+def test_only_the_most_relevant_parameters_are_drawn_and_the_others_said_to_be_left_out() -> None:
+    wide = Study(Space({f"x{j}": Float(0.0, 1.0) for j in range(15)}), sampler=jaxhp.sobol())
+    wide.optimize(lambda t: t["x14"] + 0.5 * t["x13"], trials=60)
+    panels = surrogate(wide)
+    assert len(panels) == 12 and list(panels)[:2] == ["x14", "x13"]
+    drawn = _surrogate.slices(columns(wide), wide.explain())
+    assert drawn is not None and "The 3 least relevant parameters are left out." in drawn.note
+    assert "m" not in usual().best.params
+    assert "Inactive in the best trial: m." in report.html(usual())
+
+
+def test_a_page_without_a_surrogate_says_why() -> None:
+    for make, why in ((several, "needs one objective and this study has 2"), (single, "tell at least 2 more"), (empty, "at least 3 more")):
+        text = report.html(make())
+        assert "What matters" in text and why in text and "Surrogate:" not in text
+    text = report.html(usual())
+    assert "What matters" in text and "Surrogate: loss along each parameter" in text and "No surrogate" not in text
 
 
 @settings(derandomize=True, max_examples=200)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxhp import _kernel
 from jaxhp._parameters import condition
 from jaxhp._types import Bools, Floats, Kind, Posterior, Status
-from jaxhp.analysis._explanation import Explanation, LeaveOneOut, Relevance, Surrogate
+from jaxhp.analysis._explanation import Explanation, LeaveOneOut, Relevance, Surrogate, moved
 from jaxhp.analysis._relevance import total_effects
 from jaxhp.analysis._scale import scaled
 from jaxhp.errors import StudyError
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from jaxhp.trial import Trial
 
 FEWEST: Final = 3  # distinct completed configurations
-RELEVANT: Final = 0.05  # from here on a parameter's bound is worth a hint
+RELEVANT: Final = 0.05  # from here on a parameter's bound may be worth a hint
 _AT_BOUND: Final = 0.01  # of the transformed range
-_CLEAR: Final = 2.0  # standard errors by which a model must beat a constant
+_CLEAR: Final = 2.0  # standard errors by which a model must beat a constant, and a bound the middle of the range
 _OVERCONFIDENT: Final = 0.6  # of the 80 % intervals
 _JUDGED: Final = 20  # results from which on coverage is judged
 _INTERVALS: Final = (0.9, 0.975)  # upper ends of the 80 % and 95 % intervals
@@ -68,7 +68,7 @@ def explain(study: Study) -> Explanation:
     variance = float(posterior.theta[-1])
     relevance = total_effects(space, posterior, study.seed)
     loo = _leave_one_out(posterior, z, finite)
-    noise = float(np.sqrt(variance)) / scale.slope if scale.slope is not None else np.inf
+    noise = float(np.sqrt(variance)) * scale.slope if scale.slope is not None else np.inf
     sign = 1.0 if outcome.direction == "minimize" else -1.0
     order = np.argsort(-relevance, kind="stable")
     return Explanation(
@@ -169,11 +169,16 @@ def _notes(space: Space, model: Model, posterior: Posterior, loo: LeaveOneOut, r
         notes.append(f"this model is overconfident: its 80 % intervals hold {loo.coverage80:.0%} of the results")
     if model.theta is not None and posterior.theta[-1] > model.theta[-1]:
         notes.append("results nearly repeat each other: noise was added until their covariance could be factored")
-    return notes + (_at_bounds(space, best, relevance) if best is not None and loo.r2 > 0.0 else [])
+    return notes + (_at_bounds(space, posterior, best, relevance) if best is not None and loo.r2 > 0.0 else [])
 
 
-def _at_bounds(space: Space, best: Trial, relevance: Floats) -> list[str]:
-    """A sentence for every relevant parameter whose best value has nothing beyond it; choices without an order have no bound."""
+def _at_bounds(space: Space, posterior: Posterior, best: Trial, relevance: Floats) -> list[str]:
+    """A sentence for every parameter whose best value has nothing beyond it, and is better than the middle of the range.
+
+    Better is: by two standard deviations of the predicted difference, taken as if both ends of it were independent. An acquisition likes
+    bounds, where little is known, so relevance alone would ask for parameters that do nothing. Choices without an order have no
+    bound, and two levels no middle.
+    """
     plain = space.encoded.decode(best.u[None])[0]
     notes = []
     for j, (name, axis) in enumerate(zip(space.names, space.axes, strict=True)):
@@ -182,6 +187,9 @@ def _at_bounds(space: Space, best: Trial, relevance: Floats) -> list[str]:
         position = plain[j] / (axis.levels - 1) if axis.levels else best.u[j]
         near = 0.0 if axis.levels else _AT_BOUND
         if position > near and position < 1.0 - near:
+            continue
+        mean, variance = _kernel.predict(posterior, moved(space, best.u, j, np.array([best.u[j], 0.5])))
+        if mean[1] - mean[0] < _CLEAR * np.sqrt(variance.sum()):
             continue
         upper = position > 0.5
         if axis.kind == Kind.ORDINAL:

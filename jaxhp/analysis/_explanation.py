@@ -136,9 +136,7 @@ class Explanation:
             along = space.encoded.encode(plain)[:, j]
         else:
             along = np.linspace(0.0, 1.0, points)
-        u = np.tile(np.where(np.isnan(self.best_u), space.defaults_everywhere(), self.best_u), (len(along), 1))
-        u[:, j] = along
-        u = space.snap(u)
+        u = moved(space, self.best_u, j, along)
         u = u[np.diff(u[:, j], prepend=-1.0) > 0.0]  # neighbours may be one level
         quantiles = self._quantiles(u, q, noise)
         if space.anchor is not None:  # the constraints' functions are known
@@ -207,6 +205,13 @@ class Explanation:
         deviation = np.sqrt(np.maximum(variance, 0.0) + (posterior.theta[-1] if noise else 0.0))
         z = mean[:, None] + sign * deviation[:, None] * _kernel.ppf(levels)  # a maximised metric's lower quantile is an upper one of y
         return sign * scale.inverse(z)
+
+
+def moved(space: Space, u: Floats, j: int, along: Floats) -> Floats:
+    """(k, d) canonical copies of u (d,) with coordinate j at along (k,); what this switches on takes its default."""
+    copies = np.tile(np.where(np.isnan(u), space.defaults_everywhere(), u), (len(along), 1))
+    copies[:, j] = along
+    return space.snap(copies)
 
 
 FALLBACKS = ("SPREAD", "REPEATED", "NOT_FINITE", "NO_MODEL")  # suggestions that are not the model's (`acquisition.How`, `bayes`)

@@ -23,7 +23,7 @@ class Scale(NamedTuple):
 
     y: Floats  # (k,) minimised, ascending
     z: Floats  # (k,) strictly ascending
-    slope: float | None  # dz/dy over the good values; None where only one value is known
+    slope: float | None  # dy/dz over the good values; None where only one value is known
 
     def inverse(self, z: Floats) -> Floats:
         """Values y of z, of the same shape; non-decreasing in z and finite.
@@ -33,12 +33,14 @@ class Scale(NamedTuple):
         """
         if self.slope is None:
             return np.full_like(z, self.y[0])
-        left = np.clip(np.searchsorted(self.z, z, side="right") - 1, 0, len(self.z) - 2)
-        share = np.clip((z - self.z[left]) / (self.z[left + 1] - self.z[left]), 0.0, 1.0)
-        low, high = _QUARTER * self.y[left], _QUARTER * self.y[left + 1]
+        left = np.maximum(np.searchsorted(self.z, z, side="right") - 1, 0)
+        right = np.minimum(left + 1, len(self.z) - 1)
+        gap = np.where(right > left, self.z[right] - self.z[left], 1.0)
+        share = np.clip((z - self.z[left]) / gap, 0.0, 1.0)
+        low, high = _QUARTER * self.y[left], _QUARTER * self.y[right]
         between = np.minimum(low + share * (high - low), high)  # every rounding is monotone in z
         with np.errstate(over="ignore"):
-            beyond = _QUARTER * np.minimum(z - self.z[0], 0.0) / self.slope
+            beyond = np.minimum(z - self.z[0], 0.0) * (_QUARTER * self.slope)
             return np.asarray(np.clip((between + beyond) / _QUARTER, -_LARGEST, _LARGEST))
 
 
@@ -46,7 +48,7 @@ def scaled(y: Floats, z: Floats) -> Scale:
     """The scale of finite told values y (n,), minimised, that the transform took to z (n,).
 
     >>> scaled(np.array([2.0, 0.0, 1.0]), np.array([5.0, 0.0, 0.5])).slope
-    0.5
+    2.0
     """
     y, first = np.unique(y, return_index=True)
     z = z[first]
@@ -56,7 +58,8 @@ def scaled(y: Floats, z: Floats) -> Scale:
         return Scale(y, z, None)
     rise, run = z - z[0], _QUARTER * y - _QUARTER * y[0]
     last = next((i for i in range(len(y) // 2, 1, -1) if _is_line(run[: i + 1], rise[: i + 1])), 1)  # at most half of the values are good
-    return Scale(y, z, float(rise[last] / run[last] * _QUARTER))
+    with np.errstate(over="ignore"):
+        return Scale(y, z, float(np.minimum(run[last] / rise[last] / _QUARTER, _LARGEST)))
 
 
 def _is_line(run: Floats, rise: Floats) -> bool:
