@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
         parts.append("</g>")
     left = len(panels) % 3 * _WIDTH + _MARGIN
     top = len(panels) // 3 * _HEIGHT + 40
-    parts.append(f'<text x="{left}" y="{top - 15}">{options.split} split, mean normalised regret against evaluations</text>')
+    parts.append(f'<text x="{left}" y="{top - 15}">{options.split} split: normalised regret, evaluations</text>')
     for k, (colour, name) in enumerate(zip(_COLOURS, runs, strict=False)):
         parts.append(f'<path d="M{left} {top + 18 * k}h24" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<text x="{left + 30}" y="{top + 4 + 18 * k}">{name}</text>')

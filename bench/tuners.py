@@ -233,6 +233,34 @@ def smac(task: Task) -> Peer:
     return Peer("smac", version("smac"), ask, tell, best)
 
 
+def hebo(task: Task) -> Peer:
+    """It needs an environment of its own: see bench/requirements.txt."""
+    warnings.simplefilter("ignore")
+    import torch
+    from hebo.design_space.design_space import DesignSpace
+    from hebo.optimizers.hebo import HEBO
+
+    _one_thread()
+    np.random.seed(task.seed)  # its optimisers draw from the global generators
+    torch.manual_seed(task.seed)
+    kinds = {"float": "num", "log": "pow", "int": "int", "logint": "pow_int"}
+
+    def parameter(dim: Dim) -> dict[str, Any]:
+        if dim.kind == "choice":
+            return {"name": dim.name, "type": "cat", "categories": list(dim.choices)}
+        number = int if dim.kind in ("int", "logint") else float
+        return {"name": dim.name, "type": kinds[dim.kind], "lb": number(dim.low), "ub": number(dim.high)}
+
+    optimizer = HEBO(DesignSpace().parse([parameter(dim) for dim in task.dims]), scramble_seed=task.seed)
+
+    def ask() -> tuple[Any, Params]:
+        frame = optimizer.suggest(n_suggestions=1)
+        params = {name: value.item() if isinstance(value, np.generic) else value for name, value in frame.iloc[0].to_dict().items()}
+        return frame, {d.name: int(params[d.name]) if d.kind in ("int", "logint") else params[d.name] for d in task.dims}
+
+    return Peer("hebo", version("hebo"), ask, lambda frame, y: optimizer.observe(frame, np.array([[y]])))
+
+
 OURS = "jaxhp"
 TUNERS: dict[str, Tuner] = {
     OURS: Tuner("jaxhp", ours(None)),
@@ -243,4 +271,5 @@ TUNERS: dict[str, Tuner] = {
     "optuna-gp": Tuner("optuna", optuna("GPSampler")),
     "smac": Tuner("smac", smac),
     "botorch": Tuner("botorch", botorch),
+    "hebo": Tuner("hebo", hebo),
 }
