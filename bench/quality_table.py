@@ -137,7 +137,7 @@ def show_problems(found: Scores, at: int, what: str) -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("tune", "judge", "all"), help="both, one after the other, by default")
-    parser.add_argument("--group", default=",".join(("all", *GROUPS)), help="of synthetic, noisy, bbob, tables, and all together")
+    parser.add_argument("--group", default=",".join(("all", *GROUPS)), help="groups, families (lcbench, taskset, ...), or all")
     parser.add_argument("--at", default="20,50,100,250", help=f"evaluations, of {CHECKPOINTS}")
     parser.add_argument(
         "--ours", action="append", default=[], help="a label of ours (commit); several are compared, the first with all others"
@@ -167,7 +167,7 @@ def main(options: argparse.Namespace) -> int:
             if who and len(some) == len(many):
                 continue
             for group in options.group.split(","):
-                among = [name for name, p in within.items() if group in ("all", p.group)]
+                among = [name for name, p in within.items() if group in ("all", p.group, p.family)]
                 for at in ats:
                     able = {name: of for name, of in runs.items() if any(r["evaluations"] >= at for k, r in of.items() if k[0] in within)}
                     found = scores(able, at, among, options.median) if able else None
