@@ -3,10 +3,10 @@
 The folder is $JAXHP_BENCH_DATA, or shared/bench_data in or beside the repository. Choices get opaque labels in an order drawn per seed;
 numbers keep the ranges that the tables declare, without the tables' default configurations. A BBOB instance is drawn per seed.
 
-LCBench and TaskSet answer with the nearest of 2000 or 1000 configurations, so new points close to each other get one answer, which no training
-run would give: after 100 evaluations 0.86 to 1.00 of the answers to bayes and to Optuna's TPE were repetitions (3 seeds, tune split), of those to
-random search 0.08 to 0.23. A tuner that stops improving there may be caught in a cell. Read these families beside the other tables:
-`table --group lcbench,taskset`.
+LCBench and TaskSet answer with the nearest of 2000 or 1000 configurations, so new points close to each other get one answer, which no
+training run would give: after 100 evaluations 0.86 to 1.00 of the answers to bayes and to Optuna's TPE were repetitions (3 seeds, tune
+split), of those to random search 0.08 to 0.23. A tuner that stops improving there may be caught in a cell. Read these families beside
+the other tables: `table --group lcbench,taskset`.
 """
 
 from __future__ import annotations
