@@ -12,6 +12,7 @@ Values are seen through the output transform (csrc/transform.hpp), which is comp
 from __future__ import annotations
 
 import math
+import sys
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,8 @@ STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
 GROWTH: Final = 1.1  # refit when the count has grown by so much
 COLD: Final = 50  # L-BFGS iterations of the first fit,
 WARM: Final = 8  # and of the following ones
+TOLD_APART: Final = 1e-6  # difference in z from which on two values give a slope, to ten digits
+NOISIEST: Final = 1e8  # told variance, in units of z squared, that is as good as no result
 
 
 class Model:
@@ -62,13 +65,13 @@ class Model:
         if self.n == len(self.y):
             self.u, self.y, self.noise = (np.concatenate([a, np.empty_like(a)]) for a in (self.u, self.y, self.noise))
         n = self.n
-        self.u[n], self.y[n], self.noise[n] = u, y, noise if noise > 0.0 else 0.0
+        self.u[n], self.y[n], self.noise[n] = u, y, min(noise, sys.float_info.max) if noise > 0.0 else 0.0
         self.n = n = n + 1
         if n == self._next_fit:
             self._anchor = n
             self._fit()
             self._next_fit = max(n + 1, math.ceil(n * GROWTH))
-        elif n > self.cap and n - self._anchor == STRIDE:
+        elif n > self.cap and n - self._anchor >= STRIDE:
             self._anchor = n
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
@@ -123,15 +126,19 @@ class Model:
         return np.sort(np.concatenate([best, drawn]))
 
     def _extra(self, rows: npt.NDArray[np.int64], z: Floats) -> Floats:
-        """Told noise as variance in units of z: the transform is affine over the better half, whose slope serves all rows."""
+        """Told noise as variance in units of z: the transform is affine over the good values, so the two best ones give its slope."""
         noise = self.noise[rows]
         if not noise.any():
             return noise
-        y = self.y[rows]
-        good = np.flatnonzero(np.isfinite(y) & (y <= np.median(y[np.isfinite(y)]))) if np.isfinite(y).any() else np.empty(0, np.int64)
-        low, high = (good[np.argmin(y[good])], good[np.argmax(y[good])]) if len(good) else (0, 0)
-        spread = y[high] - y[low]
-        return np.square(noise * (z[high] - z[low]) / spread) if spread > 0.0 else np.zeros_like(noise)
+        best = np.argmin(z)
+        worse = np.flatnonzero(z > z[best] + TOLD_APART)
+        if not len(worse):
+            return np.zeros_like(noise)
+        following = worse[np.argmin(z[worse])]
+        with np.errstate(over="ignore"):
+            step = self.y[rows[following]] - self.y[rows[best]]  # not above 0: a failure follows, so nothing gives a slope
+            sd = noise / step * (z[following] - z[best]) if step > 0.0 else np.zeros_like(noise)
+            return np.minimum(np.square(sd), NOISIEST)
 
 
 def _filled(u: Floats) -> Floats:
