@@ -8,10 +8,12 @@ over the posterior that `_model.py` keeps. Pending trials are kriging believers:
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
@@ -52,7 +54,7 @@ class BayesState:
         kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
         self.model = Model(kind, seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
-        self.believed: tuple[tuple[int, int], list[bytes], Posterior] | None = None  # (model version), pending rows appended, posterior
+        self.believed: tuple[tuple[int, int], list[bytes], Posterior, float] | None = None  # model version, rows, and what `_believe` gave
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
         self.visited: set[bytes] = set()  # keys of every configuration asked, in a finite space
@@ -89,6 +91,8 @@ def bayes(
     >>> study.optimize(lambda trial: (trial["x"] - 0.3) ** 2, trials=15).best.value < 1e-4
     True
     """
+    if not isinstance(acquisition, (str, list, tuple)):
+        raise SamplerError(f"bayes(acquisition={acquisition!r}): expected one or several of {', '.join(ACQUISITIONS)}")
     names = (acquisition,) if isinstance(acquisition, str) else tuple(acquisition)
     for name in names:
         if name not in ACQUISITIONS:
@@ -100,7 +104,7 @@ def bayes(
         _, least, most = _COUNTS[argument]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SamplerError(f"bayes({argument}={value!r}): expected an integer from {least} to {most}")
-    if not beta >= 0.0:
+    if isinstance(beta, bool) or not isinstance(beta, (float, int, np.floating, np.integer)) or not 0.0 <= beta < math.inf:
         raise SamplerError(f"bayes(beta={beta!r}): expected a number from 0 (no exploration) on")
 
     def init(problem: Problem, seed: int) -> BayesState:
@@ -181,8 +185,8 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, s
     waiting = [*state.pending.values(), *chosen]
     known = model.u[: model.n] if model.n <= REPEATS_CHECKED else model.u[rows]
     existing = np.concatenate([known, waiting]) if waiting else known
-    believed = _believe(state, posterior, waiting)
-    summed = terms(float(quality.min()))
+    believed, lowest = _believe(state, posterior, waiting)
+    summed = terms(min(float(quality.min()), lowest))
     found = acquisition.maximize(
         [believed],
         summed,
@@ -210,24 +214,28 @@ def _start_point(state: BayesState, number: int) -> Floats:
     return u
 
 
-def _believe(state: BayesState, posterior: Posterior, waiting: list[Floats]) -> Posterior:
-    """The posterior with waiting points as kriging believers. What was appended for the last ask is used again."""
+def _believe(state: BayesState, posterior: Posterior, waiting: list[Floats]) -> tuple[Posterior, float]:
+    """The posterior with waiting points as kriging believers, and the lowest value believed in: what is waited for is no improvement.
+
+    What was appended for the last ask is used again.
+    """
     from jaxhp.gp import append
 
     version = (state.model.n, posterior.n)
     keys = [u.tobytes() for u in waiting]
-    start, believed = 0, posterior
+    start, believed, lowest = 0, posterior, math.inf
     if state.believed is not None:
-        old_version, old_keys, old = state.believed
+        old_version, old_keys, old_posterior, old_lowest = state.believed
         if old_version == version and keys[: len(old_keys)] == old_keys:
-            start, believed = len(old_keys), old
+            start, believed, lowest = len(old_keys), old_posterior, old_lowest
     for u in waiting[start:]:
+        lowest = min(lowest, float(acquisition.predict(believed, u[None])[0][0]))  # believers do not change the mean
         grown = append(believed, np.where(np.isnan(u), 0.5, u))
         if grown is None:  # the point repeats a row exactly: it adds nothing
             continue
         believed = grown
-    state.believed = (version, keys, believed)
-    return believed
+    state.believed = (version, keys, believed, lowest)
+    return believed, lowest
 
 
 def _feasible_near(
@@ -267,6 +275,9 @@ class _WarmUp:
 
     def start(self) -> None:
         if self._thread is None:
+            import_module(
+                "logging"
+            )  # Numba does, which adds fork hooks: too late for a fork that waits, of which they would see the end only
             self._thread = threading.Thread(target=_load, name="jaxhp-warm-up", daemon=True)
             self._thread.start()
             atexit.register(self.join)
