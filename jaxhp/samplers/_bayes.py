@@ -275,9 +275,7 @@ class _WarmUp:
 
     def start(self) -> None:
         if self._thread is None:
-            import_module(
-                "logging"
-            )  # Numba does, which adds fork hooks: too late for a fork that waits, of which they would see the end only
+            import_module("logging")  # Numba does, adding fork hooks: a fork that waits for the thread would run their second half only
             self._thread = threading.Thread(target=_load, name="jaxhp-warm-up", daemon=True)
             self._thread.start()
             atexit.register(self.join)
