@@ -1,8 +1,9 @@
 """Bayesian optimisation: a Gaussian process of the told results, and the point where its acquisition is largest.
 
 The start is `startup()`'s design, until as many results are told; then each ask maximises a sum of acquisition terms (csrc/maximize.hpp)
-over the posterior that `_model.py` keeps. Pending trials are kriging believers: rows observed at their own predicted mean
-(Ginsbourger et al. 2010), so that a batch spreads. Jones, Schonlau & Welch 1998; the choices are measured in docs/bayes.md.
+over the posterior that `_model.py` keeps. Pending trials are kriging believers (`_believers.py`), so that a batch spreads; every fourth
+suggestion looks at the neighbourhood of the best results alone (`_neighbourhood.py`). Jones, Schonlau & Welch 1998; the choices are
+measured in docs/bayes.md.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from jaxhp import _kernel, acquisition
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
-from jaxhp.acquisition import How, Term
+from jaxhp.acquisition import How, Suggestion, Term
 from jaxhp.errors import SamplerError
+from jaxhp.samplers._believers import Believers
 from jaxhp.samplers._cells import keys
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
-from jaxhp.samplers._model import CAP, Model
+from jaxhp.samplers._model import CAP, Model, filled
+from jaxhp.samplers._neighbourhood import AFTER, EVERY, Neighbourhood, neighbourhood
 from jaxhp.samplers._sobol import startup, startup_size
 
 _COUNTS: Final = {
@@ -37,6 +40,7 @@ _COUNTS: Final = {
 ACQUISITIONS: Final = ("logei", "ucb", "logpi", "thompson")
 CENTRES: Final = 5  # best points that local candidates are drawn around
 NOISY: Final = 0.1  # fitted noise variance, in z squared, from which on the incumbent is a mean instead of a value
+REPEATED: Final = 1e-6  # sup-norm distance up to which a point repeats another (csrc/select.hpp)
 REPEATS_CHECKED: Final = 1024  # rows up to which every one is checked for repetition; beyond, those of the active set
 _REPAIRS: Final = (0.2, 0.05, 0.01)  # widths of the rounds of feasible candidates around the best point
 
@@ -54,7 +58,9 @@ class BayesState:
         kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
         self.model = Model(kind, seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
-        self.believed: tuple[tuple[int, int], list[bytes], Posterior, float] | None = None  # model version, rows, and what `_believe` gave
+        self.numbers = problem.dims.kind <= Kind.FLOAT_LOG  # (d,)
+        self.believers, self.near_believers = Believers(), Believers()
+        self.near: tuple[int, Neighbourhood | None] = (-1, None)  # with the number of results that it is of
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
         self.visited: set[bytes] = set()  # keys of every configuration asked, in a finite space
@@ -113,13 +119,26 @@ def bayes(
             raise SamplerError(f"bayes() models one metric and this study has {metrics}; use jaxhp.sobol(), say, or one metric")
         return BayesState(problem, seed, active)
 
+    settings = _Settings(names, beta, spread, local, starts)
+
     def ask(state: BayesState, numbers: Ints) -> Floats:
-        return _ask(state, numbers, lambda incumbent: [_term(name, incumbent, beta) for name in names], spread, local, starts)
+        return _ask(state, numbers, settings)
 
     shown = repr(acquisition) if isinstance(acquisition, str) else repr(list(acquisition))
     shown += "".join(f", {argument}={value}" for argument, value in given.items() if value != _COUNTS[argument][0])
     shown += f", beta={beta}" if "ucb" in names else ""
     return Sampler(init, _tell, ask, f"bayes({shown})", finite=True)
+
+
+class _Settings(NamedTuple):
+    names: tuple[str, ...]  # of acquisitions
+    beta: float
+    spread: int
+    local: int
+    starts: int
+
+    def terms(self, incumbent: float) -> list[Term]:
+        return [_term(name, incumbent, self.beta) for name in self.names]
 
 
 def _term(name: str, incumbent: float, beta: float) -> Term:
@@ -143,7 +162,7 @@ def _tell(state: BayesState, trials: Trials) -> BayesState:
     return state
 
 
-def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, starts: int) -> Floats:
+def _ask(state: BayesState, numbers: Ints, settings: _Settings) -> Floats:
     chosen: list[Floats] = []
     taken: set[bytes] = set()
     for number in numbers.tolist():
@@ -151,7 +170,7 @@ def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, 
             _warm_up.start()
             u = _start_point(state, number)
         else:
-            u = _suggest(state, number, chosen, terms, spread, local, starts)
+            u = _suggest(state, number, chosen, settings)
         if state.rest is not None:
             key = keys(u[None])[0]
             if key in state.visited or key in taken:
@@ -166,76 +185,89 @@ def _ask(state: BayesState, numbers: Ints, terms: Any, spread: int, local: int, 
     return np.array(chosen) if chosen else np.empty((0, state.space.d))
 
 
-def _suggest(state: BayesState, number: int, chosen: list[Floats], terms: Any, spread: int, local: int, starts: int) -> Floats:
+def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Settings) -> Floats:
     _warm_up.join()
     model, space = state.model, state.space
     told = model.posterior()
     if told is None:
         state.hows["NO_MODEL"] += 1
         return _start_point(state, number)
-    posterior, z = told
-    quality = z
-    if state.stochastic or posterior.theta[-1] > NOISY:
-        quality = (
-            z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]
-        )  # the posterior mean at the rows: K alpha = z - m - noise alpha
+    quality = _quality(state, *told)
     rows = model.held
-    best = rows[np.argsort(quality, kind="stable")[:CENTRES]]
-    centres = model.u[best]
+    centres = model.u[rows[np.argsort(quality, kind="stable")[:CENTRES]]]
     waiting = [*state.pending.values(), *chosen]
     known = model.u[: model.n] if model.n <= REPEATS_CHECKED else model.u[rows]
     existing = np.concatenate([known, waiting]) if waiting else known
-    believed, lowest = _believe(state, posterior, waiting)
-    summed = terms(min(float(quality.min()), lowest))
-    found = acquisition.maximize(
-        [believed],
-        summed,
-        space.encoded,
-        seed=state.seed,
-        number=number,
-        centres=centres,
-        existing=existing,
-        spread=spread,
-        local=local,
-        starts=starts,
-        allow_duplicates=state.stochastic,
-        purpose="bayes",
-    )
+    if number % EVERY == EVERY - 1 and model.n >= AFTER and state.numbers.any():
+        u = _suggest_near(state, number, quality, waiting, existing, settings)
+        if u is not None:
+            return u
+    believed, lowest = state.believers.join((model.n, told[0].n), told[0], waiting)
+    terms = settings.terms(min(float(quality.min()), lowest))
+    found = _maximized(state, number, believed, terms, centres, existing, settings)
     state.hows[found.how.name] += 1
     if space.constraints and not space.feasible(found.u[None])[0]:
-        return _feasible_near(state, number, believed, summed, np.concatenate([found.u[None], centres]), existing, spread + local)
+        count = settings.spread + settings.local
+        return _feasible_near(state, number, believed, terms, np.concatenate([found.u[None], centres]), existing, count)
     if found.how == How.REPEATED and state.rest is None:
         return _start_point(state, number)
     return found.u
 
 
-def _start_point(state: BayesState, number: int) -> Floats:
-    u: Floats = state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+def _quality(state: BayesState, posterior: Posterior, z: Floats) -> Floats:
+    """How good each row is (n,), smaller is better: its value, or where there is noise its posterior mean."""
+    if state.stochastic or posterior.theta[-1] > NOISY:
+        return z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]  # K alpha = z - m - noise alpha
+    return z
+
+
+def _maximized(
+    state: BayesState, number: int, posterior: Posterior, terms: list[Term], centres: Floats, existing: Floats, settings: _Settings
+) -> Suggestion:
+    return acquisition.maximize(
+        [posterior],
+        terms,
+        state.space.encoded,
+        seed=state.seed,
+        number=number,
+        centres=centres,
+        existing=existing,
+        spread=settings.spread,
+        local=settings.local,
+        starts=settings.starts,
+        allow_duplicates=state.stochastic,
+        purpose="bayes",
+    )
+
+
+def _suggest_near(
+    state: BayesState, number: int, quality: Floats, waiting: list[Floats], existing: Floats, settings: _Settings
+) -> Floats | None:
+    """A suggestion of the neighbourhood of the best; None where there is none, or it is not a new point of the space."""
+    if state.near[0] != state.model.n:
+        state.near = state.model.n, neighbourhood(state.model, quality, state.numbers)
+    near = state.near[1]
+    if near is None:
+        return None
+    points = near.box.inward(np.array(waiting)) if waiting else np.empty((0, len(state.numbers)))
+    points = points[near.box.beside(points) <= 1.0]
+    believed, lowest = state.near_believers.join(state.model.n, near.posterior, list(points))
+    quality = _quality(state, near.posterior, near.z)
+    centres = np.clip(near.v[np.argsort(quality, kind="stable")[:CENTRES]], 0.0, 1.0)
+    terms = settings.terms(min(float(quality.min()), lowest))
+    found = _maximized(state, number, believed, terms, centres, np.concatenate([near.v, points]), settings)
+    u: Floats = state.space.snap(near.box.outward(found.u)[None])[0]
+    if found.how in (How.REPEATED, How.NOT_FINITE) or not state.space.feasible(u[None])[0]:
+        return None
+    if not state.stochastic and np.abs(filled(existing) - filled(u)).max(axis=1).min() <= REPEATED:
+        return None
+    state.hows[found.how.name] += 1
     return u
 
 
-def _believe(state: BayesState, posterior: Posterior, waiting: list[Floats]) -> tuple[Posterior, float]:
-    """The posterior with waiting points as kriging believers, and the lowest value believed in: what is waited for is no improvement.
-
-    What was appended for the last ask is used again.
-    """
-    from jaxhp.gp import append
-
-    version = (state.model.n, posterior.n)
-    keys = [u.tobytes() for u in waiting]
-    start, believed, lowest = 0, posterior, math.inf
-    if state.believed is not None:
-        old_version, old_keys, old_posterior, old_lowest = state.believed
-        if old_version == version and keys[: len(old_keys)] == old_keys:
-            start, believed, lowest = len(old_keys), old_posterior, old_lowest
-    for u in waiting[start:]:
-        lowest = min(lowest, float(acquisition.predict(believed, u[None])[0][0]))  # believers do not change the mean
-        grown = append(believed, np.where(np.isnan(u), 0.5, u))
-        if grown is None:  # the point repeats a row exactly: it adds nothing
-            continue
-        believed = grown
-    state.believed = (version, keys, believed, lowest)
-    return believed, lowest
+def _start_point(state: BayesState, number: int) -> Floats:
+    u: Floats = state.start.ask(state.started, np.array([number], dtype=np.int64))[0]
+    return u
 
 
 def _feasible_near(
@@ -247,15 +279,12 @@ def _feasible_near(
     u = space.constrain(space.snap(_kernel.sobol(int(rng(state.seed, number, "bayes").integers(1 << 62)), numbers, d)), state.seed, numbers)
     best: Floats | None = None
     for attempt, width in enumerate(_REPAIRS):
-        filled = np.where(np.isnan(centres), 0.5, centres)
+        middles = filled(centres)
         steps = rng(state.seed, number, "bayes feasible", attempt).normal(scale=width, size=(count // 2, d))
-        near = space.snap(np.clip(filled[np.arange(count // 2) % len(filled)] + steps, 0.0, 1.0))
+        near = space.snap(np.clip(middles[np.arange(count // 2) % len(middles)] + steps, 0.0, 1.0))
         pool = np.concatenate([u, near[space.feasible(near)]]) if best is None else np.concatenate([best[None], near[space.feasible(near)]])
         if not state.stochastic:
-            new = [
-                np.nanmax(np.abs(np.where(np.isnan(existing), 0.5, existing) - np.where(np.isnan(p), 0.5, p)), axis=1).min() > 1e-6
-                for p in pool
-            ]
+            new = [np.abs(filled(existing) - filled(p)).max(axis=1).min() > REPEATED for p in pool]
             pool = pool[new] if any(new) else pool
         order, _ = acquisition.best_of([posterior], terms, np.ascontiguousarray(pool), 1, seed=state.seed, number=number, purpose="bayes")
         best = pool[order[0]] if len(order) else pool[0]

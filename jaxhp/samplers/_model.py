@@ -86,7 +86,7 @@ class Model:
             rows = self._active(self._anchor)
             z = _kernel.transform(self.y[rows])
             self._posterior = _surrogate.factor(
-                _filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE
+                filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, len(rows) + 2 * STRIDE
             )
             self._factored = self._seen = self._anchor
             self._order = np.concatenate([rows, np.empty(2 * STRIDE + len(rows), np.int64)])
@@ -97,7 +97,7 @@ class Model:
             extra = 0.0
             if self.noise[row] > 0.0:
                 extra = float(self._extra(self.held, _kernel.transform(self.y[self.held]))[-1])
-            self._posterior = _surrogate.append(self._posterior, _filled(self.u[row]), extra)
+            self._posterior = _surrogate.append(self._posterior, filled(self.u[row]), extra)
             self._seen += 1
         if self._posterior is None:
             return None
@@ -106,13 +106,23 @@ class Model:
         self._told = self.n, conditioned, z
         return conditioned, z
 
+    def refitted(self, rows: Ints, X: Floats, iterations: int) -> tuple[Posterior, Floats] | None:
+        """A surrogate of some told rows alone, at X (rows, d) in place of their u: its posterior and their z, transformed by themselves."""
+        from jaxhp.gp import _surrogate  # loads Numba, so not at import
+
+        z = _kernel.transform(self.y[rows])
+        extra = self._extra(rows, z)
+        theta = _surrogate.fit(filled(X), z, extra, self.kind, None, iterations)
+        posterior = _surrogate.factor(filled(X), z, extra, self.kind, theta, len(rows))
+        return None if posterior is None else (posterior, z)
+
     def _fit(self) -> None:
         from jaxhp.gp import _surrogate  # loads Numba, so not at import
 
         rows = self._active(self._anchor)
         z = _kernel.transform(self.y[rows])
         iterations = COLD if self.theta is None else WARM
-        self.theta = _surrogate.fit(_filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, iterations)
+        self.theta = _surrogate.fit(filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, iterations)
         self.fits += 1
 
     def _active(self, count: int) -> Ints:
@@ -141,6 +151,6 @@ class Model:
             return np.minimum(np.square(sd), NOISIEST)
 
 
-def _filled(u: Floats) -> Floats:
+def filled(u: Floats) -> Floats:
     """Inactive coordinates enter the kernel as 0.5: their parent tells the branches apart."""
     return np.where(np.isnan(u), 0.5, u)
