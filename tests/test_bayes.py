@@ -204,6 +204,16 @@ def test_a_posterior_that_is_not_finite_gives_spread_points(monkeypatch: pytest.
         assert state.hows["NOT_FINITE"] == state.hows.total() - state.hows["CONSTRAINED"]
 
 
+def test_where_every_candidate_repeats_the_start_up_design_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    maximize = acquisition.maximize
+    monkeypatch.setattr(acquisition, "maximize", lambda *a, **k: maximize(*a, **k)._replace(how=acquisition.How.REPEATED))
+    sampler, start = jaxhp.bayes(), jaxhp.sobol()
+    state = folded(sampler, SQUARE, ordinary(SQUARE, 20))
+    u = sampler.ask(state, np.arange(20, 25))
+    assert dict(state.hows) == {"REPEATED": 5}
+    assert np.array_equal(u, start.ask(start.init(problem(SQUARE), 0), np.arange(20, 25)))
+
+
 # -- the suggestion ------------------------------------------------------------------------------------------------------------
 
 
@@ -439,6 +449,11 @@ def tuned(t: Trial) -> float:
     return float(loss + 3 * ((t["momentum"] - 0.9 if t["opt"] == "sgd" else t["beta"] - 0.95) ** 2))
 
 
+def edge(t: Trial) -> float:
+    """Above the least value of a bowl within x + y <= 0.5, on the edge at (0.35, 0.15, 0.2)."""
+    return float((t["x"] - 0.5) ** 2 + (t["y"] - 0.3) ** 2 + (t["z"] - 0.2) ** 2 - 0.045)
+
+
 NETWORK = Space(
     {
         "opt": Categorical(["sgd", "adam", "lion"]),
@@ -453,6 +468,7 @@ FUNCTIONS: dict[str, tuple[Space, Callable[[Trial], float], float]] = {  # with 
     "branin": (Space({"x": Float(-5.0, 10.0), "y": Float(0.0, 15.0)}), branin, 0.01),
     "cliff": (Space({f"r{i}": Float(1e-6, 1.0, log=True) for i in range(5)}), cliff, 1.0),
     "network": (NETWORK, tuned, 0.05),
+    "edge": (SPACES["linear"], edge, 0.003),
 }
 SEEDS = range(8)
 
@@ -549,8 +565,9 @@ def test_a_fork_waits_for_the_warm_up_and_the_child_goes_on() -> None:
     assert parent == child and parent.count(",") == 10 and done.stderr == ""
 
 
-def test_a_process_may_end_right_after_the_first_ask() -> None:
-    assert run(STUDY + "print(study.ask()['x'])").stdout == "0.5\n"
+def test_a_process_that_ends_right_after_the_first_ask_waits_for_the_warm_up() -> None:
+    last = "import atexit, threading; atexit.register(lambda: print([t.name for t in threading.enumerate()])); "
+    assert run(last + STUDY + "print(study.ask()['x'])").stdout == "0.5\n['MainThread']\n"
 
 
 @pytest.mark.slow
