@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from jaxhp._run import Callback, Objective
     from jaxhp.analysis import Explanation
     from jaxhp.confirm import Confirmation
+    from jaxhp.samplers._model import Model
 
 _SCALARS = (float, int, np.floating, np.integer)
 
@@ -52,7 +53,7 @@ class Study:
         name: of the study in its storage; an existing one is continued exactly where it stopped.
         seed: names every random draw (0 for a new study).
         lag: with `lag=w`, trial t sees only the results of trials up to t - w, so that up to w workers give the trials of one.
-        stochastic: the objective is noisy; repeated configurations are then welcome, and `best` averages them.
+        stochastic: the objective is noisy; repeated configurations are then welcome, and `best` is what the surrogate trusts most.
 
     Raises:
         StudyError: an argument is not valid, or the existing study of that name differs.
@@ -128,6 +129,7 @@ class Study:
             self._fold.apply(record)
         check_header(self._log.url, name, records[0], header, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler)
+        self._modelled: tuple[int, Model] | None = None  # the last surrogate that was asked for, and the log position it is of
         if self._fold.sampler != sampler.name and space is not None:
             self._session.append({"kind": "sampler", "sampler": sampler.name, "time": time.time()})
 
@@ -226,21 +228,21 @@ class Study:
 
     @property
     def best(self) -> Trial:
-        """The best configuration: `best_observed`, or in a stochastic study the one with the best mean over its repeats.
+        """The best configuration: `best_observed`, or in a stochastic study the one that the surrogate trusts most.
+
+        That is the first trial of the completed, feasible configuration with the best posterior mean, a standard deviation taken off
+        for caution; with fewer than three configurations, the best mean over repeats.
 
         Raises:
             StudyError: several objectives, or no completed, feasible trial yet.
         """
-        observed = self.best_observed
-        if not self._fold.stochastic:
-            return observed
         with self._lock:
-            done = [t for t in self.finished if t.status == Status.COMPLETE and satisfied(self.outcomes, t.values)]
-            values: dict[bytes, list[float]] = {}
-            for trial in done:
-                values.setdefault(trial.u.tobytes(), []).append(trial.values[self.outcomes[0].name])
-            sign = 1.0 if self.outcomes[0].direction == "minimize" else -1.0
-            return min(done, key=lambda t: sign * float(np.mean(values[t.u.tobytes()])))
+            observed = self.best_observed
+            if not self._fold.stochastic:
+                return observed
+            from jaxhp.analysis._best import most_trusted
+
+            return most_trusted(self)
 
     @property
     def pareto(self) -> list[Trial]:

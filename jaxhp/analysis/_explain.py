@@ -1,8 +1,7 @@
 """Fits the surrogate of a study and judges it.
 
-The model is the one that `bayes` keeps (samplers/_model.py), folded from the same told rows in the same order, so that for a study
-of `bayes` it is the model behind the suggestions, and for any other sampler the one that `bayes` would have. It is judged by
-leave-one-out prediction (Rasmussen & Williams 2006, eq. 5.10-5.12) against a constant, in z, the transformed values.
+The model of `_model.py` is judged by leave-one-out prediction (Rasmussen & Williams 2006, eq. 5.10-5.12) against a constant, in z,
+the transformed values.
 """
 
 from __future__ import annotations
@@ -13,21 +12,20 @@ import numpy as np
 
 from jaxhp import _kernel
 from jaxhp._parameters import condition
-from jaxhp._types import Bools, Floats, Kind, Posterior, Status
+from jaxhp._types import Bools, Floats, Kind, Posterior
 from jaxhp.analysis._explanation import Explanation, LeaveOneOut, Relevance, Surrogate, moved
+from jaxhp.analysis._model import FEWEST, distinct, modelled
 from jaxhp.analysis._relevance import total_effects
 from jaxhp.analysis._scale import scaled
 from jaxhp.errors import StudyError
 from jaxhp.samplers._bayes import BayesState
 from jaxhp.samplers._model import Model
-from jaxhp.samplers._sobol import startup_size
 from jaxhp.space import Space
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
     from jaxhp.trial import Trial
 
-FEWEST: Final = 3  # distinct completed configurations
 RELEVANT: Final = 0.05  # from here on a parameter's bound may be worth a hint
 _AT_BOUND: Final = 0.01  # of the transformed range
 _CLEAR: Final = 2.0  # standard errors by which a model must beat a constant, and a bound the middle of the range
@@ -51,7 +49,13 @@ def explain(study: Study) -> Explanation:
     with study._lock:
         study._session.sync()
         study._single("explain")
-        model = _modelled(study)
+        known = distinct(study)
+        if known < FEWEST:
+            raise StudyError(
+                f"study.explain needs {FEWEST} distinct completed trials and study {study.name!r} has {known}; "
+                f"tell at least {FEWEST - known} more"
+            )
+        model = modelled(study)
         best = study.best if study._fold.best is not None else None
         suggestions = _suggestions(study._session._state)
     told = model.posterior()
@@ -91,27 +95,6 @@ def explain(study: Study) -> Explanation:
         surrogate=Surrogate(space, posterior, scale, sign),
         best_u=None if best is None else best.u.copy(),
     )
-
-
-def _modelled(study: Study) -> Model:
-    """The model folded from the told rows, as `bayes` folds them; fitted with fewer results than `bayes` waits for."""
-    fold = study._fold
-    rows = fold.rows.view(0, fold.rows.n)
-    told = np.flatnonzero((rows.status != Status.PENDING) & (rows.status != Status.REPORTED))
-    if fold.lag is not None:  # the order in which a sampler is told them, whoever was first
-        told = told[np.argsort(rows.number[told], kind="stable")]
-    completed = told[np.isfinite(rows.y[told, 0])]
-    distinct = len({rows.u[i].tobytes() for i in completed.tolist()})
-    if distinct < FEWEST:
-        raise StudyError(
-            f"study.explain needs {FEWEST} distinct completed trials and study {study.name!r} has {distinct}; "
-            f"tell at least {FEWEST - distinct} more"
-        )
-    kind = (fold.space.dims.kind == Kind.CATEGORICAL).astype(np.int8)
-    model = Model(kind, fold.seed, min(startup_size(fold.space.d), len(told)))
-    for i in told.tolist():
-        model.tell(rows.u[i], float(rows.y[i, 0]), float(rows.noise[i, 0]))
-    return model
 
 
 def _suggestions(state: Any) -> dict[str, int]:
