@@ -83,10 +83,12 @@ def neighbourhood(model: Model, quality: Floats, numbers: Bools) -> Neighbourhoo
 
 
 def _box(best: Floats, elite: Floats, numbers: Bools) -> Box:
-    low, width = np.zeros(len(best)), np.ones(len(best))
-    for j in np.flatnonzero(numbers & ~np.isnan(best)):
-        values = elite[~np.isnan(elite[:, j]), j]
-        half = max(REACH * float(values.std()), NARROWEST)
-        low[j] = max(0.0, best[j] - half)
-        width[j] = min(1.0, best[j] + half) - low[j]
-    return Box(low, width)
+    active = ~np.isnan(elite)
+    count = np.maximum(active.sum(axis=0), 1)
+    mean = np.where(active, elite, 0.0).sum(axis=0) / count
+    deviation = np.sqrt(np.where(active, np.square(elite - mean), 0.0).sum(axis=0) / count)
+    half = np.maximum(REACH * deviation, NARROWEST)
+    moved = numbers & ~np.isnan(best)
+    low = np.where(moved, np.maximum(best - half, 0.0), 0.0)
+    high = np.where(moved, np.minimum(best + half, 1.0), 1.0)
+    return Box(low, high - low)
