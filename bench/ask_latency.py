@@ -149,7 +149,7 @@ def _botorch(dims: list[peers.Dim], n: int, seed: int) -> float:
 
     torch.manual_seed(seed)
     x = torch.tensor(np.random.default_rng(seed).random((n, len(dims))))
-    y = torch.tensor([[-objective({str(i): float(v) for i, v in enumerate(row)})] for row in x.numpy()])
+    y = torch.tensor([[-objective({str(i): float(v) for i, v in enumerate(row)})] for row in x.numpy()], dtype=torch.double)
     start = time.thread_time()
     model = SingleTaskGP(x, y, outcome_transform=Standardize(m=1))
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
