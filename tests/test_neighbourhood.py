@@ -1,5 +1,7 @@
 """The second look of `bayes`: a box around the best results, and a surrogate of what is in it."""
 
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from jaxhp._types import Floats
 from jaxhp.samplers import _bayes, _neighbourhood
 from jaxhp.samplers._model import Model
 from jaxhp.samplers._neighbourhood import AFTER, ELITE, EVERY, FEWEST, NARROWEST, REACH, ROWS, neighbourhood
+from jaxhp.storage import open_log
+from jaxhp.testing import check_study
 
 FLOATS = np.ones(3, bool)
 
@@ -167,6 +171,39 @@ def test_near_suggestions_meet_constraints_and_conditions() -> None:
     for trial in study.finished:
         assert space.feasible(trial.u[None])[0]
         assert np.array_equal(space.snap(trial.u[None])[0], trial.u, equal_nan=True)
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_studies_keep_the_laws_where_suggestions_look_near(stochastic: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = jaxhp.Space(
+        {
+            "kind": jaxhp.Categorical(["a", "b"]),
+            "x": jaxhp.Float(0.0, 1.0),
+            "y": jaxhp.Float(0.0, 1.0, when={"kind": "a"}),
+            "n": jaxhp.Int(1, 40, log=True),
+        }
+    )
+    found: list[bool] = []
+    suggest_near = _bayes._suggest_near
+
+    def spy(*arguments: Any) -> Floats | None:
+        u = suggest_near(*arguments)
+        found.append(u is not None)
+        return u
+
+    def begun(**arguments: Any) -> jaxhp.Study:
+        """A study with so many results that the neighbourhood is looked at."""
+        study = jaxhp.Study(space, sampler=jaxhp.bayes(), seed=5, stochastic=stochastic, **arguments)
+        draw = np.random.default_rng(0)
+        for i in range(0 if study.finished else AFTER):
+            params = {"kind": "ab"[i % 2], "x": draw.random(), "n": int(draw.integers(1, 41))} | ({} if i % 2 else {"y": draw.random()})
+            study.add(params, (params["x"] - 0.3) ** 2 + params["n"] / 40 + params.get("y", 0.5))
+        return study
+
+    monkeypatch.setattr(_bayes, "_suggest_near", spy)
+    numbers = count()
+    check_study(begun, lambda: open_log(f"sqlite:///{tmp_path}/{next(numbers)}.db"), trials=AFTER + 20)
+    assert sum(found) > 100  # else the laws were about other suggestions
 
 
 def test_ackley_in_ten_dims_does_not_stop_improving() -> None:
