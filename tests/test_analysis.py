@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jaxhp
 from jaxhp import Categorical, Float, Int, Ordinal, Space, SpaceError, Study, StudyError, Trial, _kernel
 from jaxhp.analysis import Explanation
 from jaxhp.analysis._scale import scaled
+from jaxhp.samplers._model import Model
 
 SQUARE = Space({"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)})
 MIXED = Space(
@@ -412,6 +414,28 @@ def test_explaining_changes_no_later_suggestion(lag: int | None) -> None:
         assert asked.explain() == asked.explain()
     np.testing.assert_array_equal(asked.trials.u, quiet.trials.u)
     assert asked.explain() == quiet.explain()
+
+
+def test_threads_that_explain_one_study_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = searched(MIXED, mixed, 20)
+    waits = []
+    posterior = Model.posterior
+
+    def spy(model: Model) -> Any:
+        def other() -> None:
+            free = study._lock.acquire(blocking=False)
+            if free:
+                study._lock.release()
+            waits.append(not free)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        return posterior(model)
+
+    monkeypatch.setattr(Model, "posterior", spy)
+    study.explain()
+    assert waits and all(waits)
 
 
 def test_a_resumed_study_explains_bitwise_equally(tmp_path: Path) -> None:

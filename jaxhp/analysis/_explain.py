@@ -58,7 +58,7 @@ def explain(study: Study) -> Explanation:
         model = modelled(study)
         best = study.best if study._fold.best is not None else None
         suggestions = _suggestions(study._session._state)
-    told = model.posterior()
+        told = model.posterior()  # changes the model, which other threads may ask for, too
     if told is None:
         raise StudyError(
             f"study {study.name!r}: the covariance of its results cannot be factored, so they cannot be explained; "
