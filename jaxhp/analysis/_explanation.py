@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from jaxhp._types import Direction, Floats, Params, Posterior
 from jaxhp.analysis._scale import Scale
 from jaxhp.errors import StudyError
 from jaxhp.space import Space
+
+FALLBACKS: Final = ("SPREAD", "REPEATED", "NOT_FINITE", "NO_MODEL")  # suggestions that are not the model's (`acquisition.How`, `bayes`)
 
 
 class Relevance(NamedTuple):
@@ -212,6 +214,3 @@ def moved(space: Space, u: Floats, j: int, along: Floats) -> Floats:
     copies = np.tile(np.where(np.isnan(u), space.defaults_everywhere(), u), (len(along), 1))
     copies[:, j] = along
     return space.snap(copies)
-
-
-FALLBACKS = ("SPREAD", "REPEATED", "NOT_FINITE", "NO_MODEL")  # suggestions that are not the model's (`acquisition.How`, `bayes`)

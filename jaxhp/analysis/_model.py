@@ -1,7 +1,8 @@
 """The surrogate of a study: the model that `bayes` keeps (samplers/_model.py), folded from the same told rows in the same order.
 
-For a study of `bayes` it is the model behind the suggestions, for any other sampler the one that `bayes` would have. `study.explain`
-judges it (`_explain.py`), and `study.best` of a stochastic study trusts it more than any single result (`_best.py`).
+For a study of `bayes()` it is the model behind the suggestions (those of a neighbourhood have their own, samplers/_neighbourhood.py), for
+any other sampler the one that `bayes()` would have. `study.explain` judges it (`_explain.py`), and `study.best` of a stochastic study
+trusts it more than any single result (`_best.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def distinct(study: Study) -> int:
 def modelled(study: Study) -> Model:
     """The model of what is told, fitted with fewer results than `bayes` waits for; the same object until the log has grown.
 
-    Call it with the study's lock held, and only read the model.
+    Call it and ask for the posterior with the study's lock held, and tell the model nothing.
     """
     fold = study._fold
     if study._modelled is not None and study._modelled[0] == fold.position:
