@@ -38,7 +38,7 @@ class Confirmation(NamedTuple):
 
 
 def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label: str) -> list[Confirmation]:
-    """Evaluates the `top` best trials `repeats` times each, best mean first.
+    """Evaluates `study.best` and the next best told ones, `top` in all, `repeats` times each; best mean first.
 
     `objective(trial)` sees the trial's params, `trial.replicate` = 1..repeats and a `trial.seed` that differs for each.
     Repeats are recorded under `label`, so that an interrupted confirmation continues, and another one (a test split) has its own.
@@ -55,13 +55,13 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
     for name, count in (("top", top), ("repeats", repeats)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise StudyError(f"confirm: {name} must be a positive number, got {count!r}")
-    _ = study.best_observed  # raises where there is nothing to confirm
+    best = study.best  # raises where there is nothing to confirm
     outcome = study.outcomes[0]
     sign = 1.0 if outcome.direction == "minimize" else -1.0
     done = [t for t in study.finished if t.status == Status.COMPLETE and satisfied(study.outcomes, t.values)]
     chosen: list[Trial] = []
     seen: set[bytes] = set()
-    for trial in sorted(done, key=lambda t: (sign * t.values[outcome.name], t.number)):
+    for trial in [best, *sorted(done, key=lambda t: (sign * t.values[outcome.name], t.number))]:
         if trial.u.tobytes() not in seen and len(chosen) < top:
             seen.add(trial.u.tobytes())
             chosen.append(trial)

@@ -12,6 +12,7 @@ import pytest
 import jaxhp
 from jaxhp import Float, Space, Status, Study, Trial
 from jaxhp.analysis import _best, _model
+from jaxhp.report._columns import columns
 from jaxhp.samplers._model import Model
 
 SQUARE = Space({"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)})
@@ -141,3 +142,12 @@ def test_a_long_study_compares_its_best_results() -> None:
     for x, y in draw.uniform(-1.0, 1.0, size=(600, 2)).tolist():
         study.add({"x": x, "y": y}, x * x + y * y + 0.3 * draw.normal())
     assert bowl(study.best) < 0.02 < bowl(study.best_observed)
+
+
+def test_the_report_and_a_confirmation_begin_with_the_best() -> None:
+    study = searched(noisy(0.5, seed=2))
+    assert study.best.number != study.best_observed.number
+    shown = columns(study)
+    assert [shown.trials[i].number for i in shown.ranked[:2]] == [study.best.number, study.best_observed.number]
+    assert [c.number for c in study.confirm(bowl, top=1, repeats=1)] == [study.best.number]
+    assert {c.number for c in study.confirm(bowl, top=2, repeats=1)} == {study.best.number, study.best_observed.number}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxhp._types import Floats, Kind, Status
+from jaxhp.errors import StudyError
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
@@ -91,6 +92,7 @@ class Columns(NamedTuple):
 
 def columns(study: Study) -> Columns:
     """Reads a study."""
+    best = _best(study)  # before the trials, which other processes add to
     trials = study.finished
     metrics = [
         Metric(
@@ -107,12 +109,8 @@ def columns(study: Study) -> Columns:
             feasible &= metric.sign * metric.values <= metric.sign * outcome.threshold
     status = np.array([t.status for t in trials], dtype=np.int8)
     complete = (status == Status.COMPLETE) & feasible
-    if sum(m.objective for m in metrics) == 1:
-        order = np.argsort(np.where(complete, metrics[0].sign * metrics[0].values, np.inf), kind="stable")
-        front = order[:1].tolist() if complete.any() else []
-    else:
-        index = {t.number: i for i, t in enumerate(trials)}
-        front = sorted((index[t.number] for t in study.pareto), key=lambda i: (metrics[0].sign * metrics[0].values[i], i))
+    index = {t.number: i for i, t in enumerate(trials)}
+    front = sorted((index[t.number] for t in best), key=lambda i: (metrics[0].sign * metrics[0].values[i], i))
     return Columns(
         name=study.name,
         storage=study.storage,
@@ -127,6 +125,16 @@ def columns(study: Study) -> Columns:
         curves=_curves(study, metrics[0].sign),
         front=front,
     )
+
+
+def _best(study: Study) -> list[Trial]:
+    """The best trial, or the Pareto front; empty while nothing is complete."""
+    if sum(o.threshold is None for o in study.outcomes) > 1:
+        return study.pareto
+    try:
+        return [study.best]
+    except StudyError:
+        return []
 
 
 def _parameters(study: Study, trials: list[Trial]) -> list[Parameter]:
