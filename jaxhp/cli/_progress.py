@@ -11,7 +11,6 @@ from rich import progress
 from rich.console import Console
 from rich.markup import escape
 
-from jaxhp.cli._comparison import best
 from jaxhp.cli._console import number
 from jaxhp.cli._database import location
 from jaxhp.errors import StudyError
@@ -35,20 +34,25 @@ class Tally:
         self.done = len(finished)
         self.failed = sum(t.error is not None for t in finished)
         self._objectives = [o for o in study.outcomes if o.threshold is None]
-        self._best = best(study)
+        self._best: Trial | None = None
+        self._look(study)
 
     def add(self, study: Study, trial: Trial) -> None:
         """Counts one more."""
         self.done += 1
         if trial.error is not None:
             self.failed += 1
-        elif len(self._objectives) == 1:
+        else:
+            self._look(study)
+
+    def _look(self, study: Study) -> None:
+        if len(self._objectives) == 1:
             with suppress(StudyError):  # none meets the constraints yet
                 self._best = study.best_observed
 
     def __str__(self) -> str:
         texts = []
-        if self._best is not None and len(self._objectives) == 1:
+        if self._best is not None:
             name = self._objectives[0].name
             texts.append(f"best {name} {number(self._best.values[name])} (trial {self._best.number})")
         if self.failed:
