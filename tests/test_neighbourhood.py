@@ -126,7 +126,7 @@ def test_every_fourth_suggestion_looks_near_once_there_are_enough_results() -> N
     assert numbers == [n for n in range(AFTER, AFTER + 21) if n % EVERY == EVERY - 1]
 
 
-def test_spaces_without_numbers_are_never_looked_at_closely() -> None:
+def test_spaces_without_floats_are_never_looked_at_closely() -> None:
     space = jaxhp.Space({f"k{j}": jaxhp.Int(0, 40) for j in range(4)})
     _, numbers = asked(space, lambda trial: float(sum(trial.params.values())), AFTER + 12)
     assert numbers == []

@@ -58,7 +58,7 @@ class BayesState:
         kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
         self.model = Model(kind, seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
-        self.numbers = problem.dims.kind <= Kind.FLOAT_LOG  # (d,)
+        self.continuous = problem.dims.kind <= Kind.FLOAT_LOG  # (d,)
         self.believers, self.near_believers = Believers(), Believers()
         self.near: tuple[int, Neighbourhood | None] = (-1, None)  # with the number of results that it is of
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
@@ -198,7 +198,7 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
     waiting = [*state.pending.values(), *chosen]
     known = model.u[: model.n] if model.n <= REPEATS_CHECKED else model.u[rows]
     existing = np.concatenate([known, waiting]) if waiting else known
-    if number % EVERY == EVERY - 1 and model.n >= AFTER and state.numbers.any():
+    if number % EVERY == EVERY - 1 and model.n >= AFTER and state.continuous.any():
         u = _suggest_near(state, number, quality, waiting, existing, settings)
         if u is not None:
             return u
@@ -245,11 +245,11 @@ def _suggest_near(
 ) -> Floats | None:
     """A suggestion of the neighbourhood of the best; None where there is none, or it is not a new point of the space."""
     if state.near[0] != state.model.n:
-        state.near = state.model.n, neighbourhood(state.model, quality, state.numbers)
+        state.near = state.model.n, neighbourhood(state.model, quality, state.continuous)
     near = state.near[1]
     if near is None:
         return None
-    points = near.box.inward(np.array(waiting)) if waiting else np.empty((0, len(state.numbers)))
+    points = near.box.inward(np.array(waiting)) if waiting else np.empty((0, len(state.continuous)))
     points = points[near.box.beside(points) <= 1.0]
     believed, lowest = state.near_believers.join(state.model.n, near.posterior, list(points))
     quality = _quality(state, near.posterior, near.z)

@@ -3,7 +3,7 @@
 One length scale a dim cannot describe a space that is rugged everywhere and slopes only near its optimum: the surrogate of all results
 flattens such a valley, and its suggestions stop improving (Ackley's function in ten dims: docs/bayes.md). So there is a second look:
 
-* the **box**: around the best result, as wide in every number as the `ELITE` best ones spread there. It shrinks as they gather, which is
+* the **box**: around the best result, as wide in every float as the `ELITE` best ones spread there. It shrinks as they gather, which is
   the idea of the cross-entropy method (Rubinstein 1999), and needs no state: trust regions (Eriksson et al., NeurIPS 2019) count successes;
 * the results in it, and within its width beside it, are transformed by themselves and fitted anew, in the box's coordinates: v = 0 at its
   lower and 1 at its upper bound. Discrete and inactive coordinates keep their whole range.
@@ -60,18 +60,18 @@ class Neighbourhood(NamedTuple):
     v: Floats  # (rows, d) where they are, NaN where inactive
 
 
-def neighbourhood(model: Model, quality: Floats, numbers: Bools) -> Neighbourhood | None:
+def neighbourhood(model: Model, quality: Floats, continuous: Bools) -> Neighbourhood | None:
     """The surrogate around the best row that `model` holds; None where too few rows are near, or it cannot be factored.
 
     Args:
         model: with a posterior.
         quality: (rows,) of the rows held, smaller is better.
-        numbers: (d,) which dims are continuous.
+        continuous: (d,) which dims are.
     """
     rows = model.held
     u = model.u[rows]
     order = np.argsort(quality, kind="stable")
-    box = _box(u[order[0]], u[order[: min(ELITE, len(rows) // 2)]], numbers)
+    box = _box(u[order[0]], u[order[: min(ELITE, len(rows) // 2)]], continuous)
     v = box.inward(u)
     beside = box.beside(v)
     near = np.argsort(beside, kind="stable")[:ROWS]
@@ -82,13 +82,13 @@ def neighbourhood(model: Model, quality: Floats, numbers: Bools) -> Neighbourhoo
     return None if fitted is None else Neighbourhood(box, *fitted, v[near])
 
 
-def _box(best: Floats, elite: Floats, numbers: Bools) -> Box:
+def _box(best: Floats, elite: Floats, continuous: Bools) -> Box:
     active = ~np.isnan(elite)
     count = np.maximum(active.sum(axis=0), 1)
     mean = np.where(active, elite, 0.0).sum(axis=0) / count
     deviation = np.sqrt(np.where(active, np.square(elite - mean), 0.0).sum(axis=0) / count)
     half = np.maximum(REACH * deviation, NARROWEST)
-    moved = numbers & ~np.isnan(best)
+    moved = continuous & ~np.isnan(best)
     low = np.where(moved, np.maximum(best - half, 0.0), 0.0)
     high = np.where(moved, np.minimum(best + half, 1.0), 1.0)
     return Box(low, high - low)
