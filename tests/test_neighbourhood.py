@@ -60,7 +60,7 @@ def test_its_surrogate_is_fitted_to_the_nearest_rows_in_the_coordinates_of_the_b
     assert near is not None
     v = (u - near.box.low) / near.box.width
     beside = np.array([max(0.0, *(-point), *(point - 1.0)) for point in v])
-    rows = np.array(sorted(sorted(range(150), key=lambda i: (beside[i], i))[:ROWS]))
+    rows = np.array(sorted(sorted(range(150), key=lambda i: (beside[i], y[i]))[:ROWS]))
     rows = rows[beside[rows] <= 1.0]
     assert FEWEST <= len(rows) <= ROWS
     assert np.array_equal(near.v, v[rows])
@@ -83,6 +83,25 @@ def test_discrete_and_inactive_coordinates_keep_their_whole_range() -> None:
     assert near.box.width[1:].tolist() == [1.0, 1.0]
     assert near.box.width[0] < 1.0
     assert np.isnan(near.v[:, 2]).sum() == 1  # the best one
+
+
+def test_the_best_row_is_always_among_its_rows() -> None:
+    u, y = bowl(60)
+    crowd = np.clip(u[np.argmin(y)] + 0.05 * np.random.default_rng(4).normal(size=(200, 3)), 0.0, 1.0)
+    values = ((crowd - [0.3, 0.5, 0.9]) ** 2).sum(axis=1)
+    values[-1] = -1.0
+    near = neighbourhood(*modelled(np.concatenate([u, crowd]), np.concatenate([y, values])), FLOATS)
+    assert near is not None
+    assert len(near.z) == ROWS
+    assert np.allclose(near.box.outward(near.v[np.argmin(near.z)]), crowd[-1], rtol=0, atol=1e-12)
+
+
+def test_there_is_none_around_a_best_row_without_an_active_float() -> None:
+    u, y = bowl(80)
+    u[np.argmin(y), :2] = np.nan
+    model, quality = modelled(u, y)
+    assert neighbourhood(model, quality, np.array([True, True, False])) is None
+    assert neighbourhood(model, quality, FLOATS) is not None
 
 
 def test_coordinates_go_into_the_box_and_back() -> None:

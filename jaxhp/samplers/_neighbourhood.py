@@ -6,7 +6,7 @@ flattens such a valley, and its suggestions stop improving (Ackley's function in
 * the **box**: around the best result, as wide in every float as the `ELITE` best ones spread there. It shrinks as they gather, which is
   the idea of the cross-entropy method (Rubinstein 1999), and needs no state: trust regions (Eriksson et al., NeurIPS 2019) count successes;
 * the results in it, and within its width beside it, are transformed by themselves and fitted anew, in the box's coordinates: v = 0 at its
-  lower and 1 at its upper bound. Discrete and inactive coordinates keep their whole range.
+  lower and 1 at its upper bound; of more than `ROWS` in the box, the best. Discrete and inactive coordinates keep their whole range.
 
 The box is a function of the told results alone.
 """
@@ -61,7 +61,8 @@ class Neighbourhood(NamedTuple):
 
 
 def neighbourhood(model: Model, quality: Floats, continuous: Bools) -> Neighbourhood | None:
-    """The surrogate around the best row that `model` holds; None where too few rows are near, or it cannot be factored.
+    """The surrogate around the best row that `model` holds; None where that has no continuous coordinate, too few rows are near, or it
+    cannot be factored.
 
     Args:
         model: with a posterior.
@@ -71,10 +72,14 @@ def neighbourhood(model: Model, quality: Floats, continuous: Bools) -> Neighbour
     rows = model.held
     u = model.u[rows]
     order = np.argsort(quality, kind="stable")
-    box = _box(u[order[0]], u[order[: min(ELITE, len(rows) // 2)]], continuous)
+    best = u[order[0]]
+    moved = continuous & ~np.isnan(best)
+    if not moved.any():
+        return None
+    box = _box(best, u[order[: min(ELITE, len(rows) // 2)]], moved)
     v = box.inward(u)
     beside = box.beside(v)
-    near = np.argsort(beside, kind="stable")[:ROWS]
+    near = np.lexsort((quality, beside))[:ROWS]  # of those inside, the best
     near = np.sort(near[beside[near] <= 1.0])
     if len(near) < FEWEST:
         return None
@@ -82,13 +87,12 @@ def neighbourhood(model: Model, quality: Floats, continuous: Bools) -> Neighbour
     return None if fitted is None else Neighbourhood(box, *fitted, v[near])
 
 
-def _box(best: Floats, elite: Floats, continuous: Bools) -> Box:
+def _box(best: Floats, elite: Floats, moved: Bools) -> Box:
     active = ~np.isnan(elite)
     count = np.maximum(active.sum(axis=0), 1)
     mean = np.where(active, elite, 0.0).sum(axis=0) / count
     deviation = np.sqrt(np.where(active, np.square(elite - mean), 0.0).sum(axis=0) / count)
     half = np.maximum(REACH * deviation, NARROWEST)
-    moved = continuous & ~np.isnan(best)
     low = np.where(moved, np.maximum(best - half, 0.0), 0.0)
     high = np.where(moved, np.minimum(best + half, 1.0), 1.0)
     return Box(low, high - low)
