@@ -58,7 +58,6 @@ def run(
     open_ended = True  # until the space is exhausted
 
     def settle(result: _Result) -> None:
-        running.pop(result.trial.number, None)
         trial, error = result.trial, result.error
         if error is None:
             try:
@@ -69,6 +68,7 @@ def run(
                 error = e
         if error is not None:
             study.tell(trial, error="".join(traceback.format_exception(error)))
+        running.pop(trial.number, None)
         for callback in callbacks:
             callback(study, trial)
         if error is not None and raise_errors:
@@ -79,11 +79,16 @@ def run(
         while True:
             may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             while may_start and len(running) < workers and _room(study, target) and study._session.waits_for() is None:
+                first = study._fold.asked
                 try:
                     trial = study.ask()
                 except SpaceExhausted:
                     open_ended = may_start = False
                     break
+                except KeyboardInterrupt:  # the ask may be in the log already: then it is given back like the others
+                    study._session.sync()
+                    running.update({n: (study._trial(n), 0.0) for n in range(first, study._fold.asked)})
+                    raise
                 running[trial.number] = (trial, time.monotonic())
                 if inline:
                     settle(_evaluate(objective, trial))
@@ -155,6 +160,7 @@ def _released_on_interrupt(study: Study, running: dict[int, tuple[Trial, float]]
     try:
         yield
     except BaseException as e:
+        study._session.sync()  # what was interrupted may be in the log already
         reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
         for number in running:
             if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == _owner.owner():

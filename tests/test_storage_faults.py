@@ -12,9 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+import jaxhp
 from jaxhp.errors import LogConflict, StorageError
 from jaxhp.storage import _codec, _sql, open_log
+
+SPACE = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)})
 
 
 @pytest.fixture
@@ -440,3 +444,30 @@ def test_a_read_only_file_or_folder_is_an_error_with_a_remedy(url):
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+@pytest.mark.parametrize("at", range(1, 9))
+def test_an_interrupt_within_a_statement_leaves_a_study_that_goes_on(url, at, written):
+    study = jaxhp.Study(SPACE, storage=url, sampler=jaxhp.sobol(), seed=0)
+    statements = 0
+
+    @sa.event.listens_for(study._log._engine, "do_execute")
+    def interrupt(cursor, statement, parameters, context):
+        nonlocal statements
+        if not statement.startswith("INSERT"):
+            return None
+        statements += 1
+        if statements != at:
+            return None
+        if written:
+            cursor.execute(statement, parameters)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(lambda trial: trial["x"], trials=6)
+    assert not [number for number in range(study._fold.asked) if study._fold.pending(number) and number not in study._fold.released]
+    study.optimize(lambda trial: trial["x"], trials=6)
+    straight = jaxhp.Study(SPACE, sampler=jaxhp.sobol(), seed=0).optimize(lambda trial: trial["x"], trials=6)
+    assert [t.params for t in study.finished] == [t.params for t in straight.finished]
+    assert [t.value for t in jaxhp.Study.open(url).finished] == [t.value for t in straight.finished]

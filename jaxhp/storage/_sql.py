@@ -303,6 +303,11 @@ class SqlLog:
             text = str(e.orig)
             remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "see the error above")
             raise StorageError(f"{self.url}: {text}; {remedy}") from e
+        except Exception:
+            raise
+        except BaseException:
+            self._disconnect()  # Ctrl-C within a statement: SQLAlchemy gives its connection up
+            raise
 
 
 _open_logs: WeakSet[SqlLog] = WeakSet()
