@@ -275,15 +275,21 @@ def test_arguments_reach_the_search_and_the_name(monkeypatch: pytest.MonkeyPatch
     assert jaxhp.bayes(["ucb", "logpi"], local=7, active=16, beta=2.5).name == "bayes(['ucb', 'logpi'], local=7, active=16, beta=2.5)"
 
 
-def test_noise_makes_the_best_mean_the_incumbent(monkeypatch: pytest.MonkeyPatch) -> None:
-    incumbents: list[float] = []
+@pytest.fixture
+def incumbents(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The incumbents of the searches made, in order."""
+    seen: list[float] = []
     maximize = acquisition.maximize
 
     def spy(posteriors: Any, terms: Any, *arguments: Any, **options: Any) -> Any:
-        incumbents.append(terms[0].a)
+        seen.append(terms[0].a)
         return maximize(posteriors, terms, *arguments, **options)
 
     monkeypatch.setattr(acquisition, "maximize", spy)
+    return seen
+
+
+def test_noise_makes_the_best_mean_the_incumbent(incumbents: list[float]) -> None:
     sampler = jaxhp.bayes()
     noisy = ordinary(SQUARE, 40, f=lambda u: np.random.default_rng(0).normal(size=len(u)))
     smooth = ordinary(SQUARE, 40)
@@ -315,15 +321,7 @@ def test_no_two_points_of_a_batch_are_equal(space: str, n: int) -> None:
     assert len(u) == 16 and (distances(u, u) + np.eye(16) > 1e-6).all()
 
 
-def test_what_is_waited_for_is_no_improvement(monkeypatch: pytest.MonkeyPatch) -> None:
-    incumbents: list[float] = []
-    maximize = acquisition.maximize
-
-    def spy(posteriors: Any, terms: Any, *arguments: Any, **options: Any) -> Any:
-        incumbents.append(terms[0].a)
-        return maximize(posteriors, terms, *arguments, **options)
-
-    monkeypatch.setattr(acquisition, "maximize", spy)
+def test_what_is_waited_for_is_no_improvement(incumbents: list[float]) -> None:
     sampler = jaxhp.bayes()
     state = folded(sampler, SQUARE, ordinary(SQUARE, 12))
     batch = sampler.ask(state, np.arange(12, 18))

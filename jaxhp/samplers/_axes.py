@@ -54,13 +54,3 @@ def encoded_value(space: Space, j: int, value: Any) -> float:
     if plain is None:
         raise SpaceError(f"{name}={value!r} is not a value of {space.parameters[name]!r}; choose one that is")
     return float(encoded(space, j, np.array([plain]))[0])
-
-
-def defaults(space: Space) -> Floats:
-    """(d,) the default of every coordinate, those that are inactive by default included."""
-    u = space.default()
-    for j, parameter in enumerate(space.parameters.values()):
-        if np.isnan(u[j]):
-            centre = 0.0 if is_categorical(space, j) else 0.5
-            u[j] = centre if parameter.default is None else encoded_value(space, j, parameter.default)
-    return u

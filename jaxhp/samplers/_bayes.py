@@ -194,7 +194,6 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
         return _start_point(state, number)
     quality = _quality(state, *told)
     rows = model.held
-    centres = model.u[rows[np.argsort(quality, kind="stable")[:CENTRES]]]
     waiting = [*state.pending.values(), *chosen]
     known = model.u[: model.n] if model.n <= REPEATS_CHECKED else model.u[rows]
     existing = np.concatenate([known, waiting]) if waiting else known
@@ -204,6 +203,7 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
             return u
     believed, lowest = state.believers.join((model.n, told[0].n), told[0], waiting)
     terms = settings.terms(min(float(quality.min()), lowest))
+    centres = model.u[rows[np.argsort(quality, kind="stable")[:CENTRES]]]
     found = _maximized(state, number, believed, terms, centres, existing, settings)
     state.hows[found.how.name] += 1
     if space.constraints and not space.feasible(found.u[None])[0]:
@@ -259,10 +259,14 @@ def _suggest_near(
     u: Floats = state.space.snap(near.box.outward(found.u)[None])[0]
     if found.how in (How.REPEATED, How.NOT_FINITE) or not state.space.feasible(u[None])[0]:
         return None
-    if not state.stochastic and np.abs(filled(existing) - filled(u)).max(axis=1).min() <= REPEATED:
+    if not state.stochastic and _repeats(existing, u):
         return None
     state.hows[found.how.name] += 1
     return u
+
+
+def _repeats(existing: Floats, u: Floats) -> bool:
+    return bool(np.abs(filled(existing) - filled(u)).max(axis=1).min() <= REPEATED)
 
 
 def _start_point(state: BayesState, number: int) -> Floats:
@@ -284,7 +288,7 @@ def _feasible_near(
         near = space.snap(np.clip(middles[np.arange(count // 2) % len(middles)] + steps, 0.0, 1.0))
         pool = np.concatenate([u, near[space.feasible(near)]]) if best is None else np.concatenate([best[None], near[space.feasible(near)]])
         if not state.stochastic:
-            new = [np.abs(filled(existing) - filled(p)).max(axis=1).min() > REPEATED for p in pool]
+            new = [not _repeats(existing, point) for point in pool]
             pool = pool[new] if any(new) else pool
         order, _ = acquisition.best_of([posterior], terms, np.ascontiguousarray(pool), 1, seed=state.seed, number=number, purpose="bayes")
         best = pool[order[0]] if len(order) else pool[0]

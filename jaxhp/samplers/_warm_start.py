@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError, SpaceError
-from jaxhp.samplers._axes import defaults, encoded_value
+from jaxhp.samplers._axes import encoded_value
 from jaxhp.space import Space
 
 
@@ -112,7 +112,7 @@ def _foreign(old: Space, known: Trials, new: Space) -> Trials:
     """The rows that fit this space, with numbers -1, -2, ... by trial."""
     fitting: list[int] = []
     points: list[Floats] = []
-    usual = defaults(new)
+    usual = new.defaults_everywhere()
     for i, foreign in enumerate(known.u):
         params = old.params(foreign)
         try:
