@@ -533,3 +533,11 @@ def test_it_prints_as_a_table_and_is_json() -> None:
         assert any(line.startswith(label) for line in lines)
     parsed = json.loads(json.dumps(found.to_json()))
     assert parsed["parameters"][0]["name"] == "kind" and parsed["leave_one_out"]["n"] == 60 and parsed["noise"] == found.noise
+
+
+@pytest.mark.parametrize("q", ["a", (), None, (0.0,), (0.5, 1.0), (math.nan,), ((0.1, 0.9),)])
+def test_what_is_no_probability_is_refused_by_name(q: Any) -> None:
+    space = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)})
+    explanation = jaxhp.Study(space, sampler=jaxhp.sobol()).optimize(lambda trial: (trial["x"] - 0.3) ** 2, trials=8).explain()
+    with pytest.raises(StudyError, match=r"^q=.*: expected probabilities between 0 and 1, such as"):
+        explanation.quantiles({"x": 0.5}, q=q)

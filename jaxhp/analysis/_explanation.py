@@ -199,8 +199,11 @@ class Explanation:
 
     def _quantiles(self, u: Floats, q: Sequence[float], noise: bool) -> Floats:
         """(k, len(q)) at canonical u (k, d)."""
-        levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
-        if levels.ndim != 1 or not ((levels > 0.0) & (levels < 1.0)).all():
+        try:
+            levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+        except (TypeError, ValueError):
+            levels = np.empty(0)
+        if levels.ndim != 1 or not levels.size or not ((levels > 0.0) & (levels < 1.0)).all():
             raise StudyError(f"q={q!r}: expected probabilities between 0 and 1, such as (0.1, 0.5, 0.9)")
         _, posterior, scale, sign = self.surrogate
         mean, variance = _kernel.predict(posterior, u)
