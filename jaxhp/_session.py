@@ -123,12 +123,9 @@ class Session:
         rows = self.fold.rows.view(self._scheduled, self.fold.rows.n)
         self._scheduler_state = self.scheduler.tell(self._scheduler_state, rows)
         self._scheduled = self.fold.rows.n
-        decision = self.scheduler.decide(self._scheduler_state, np.array([number], dtype=np.int64))
-        if decision.number[0] != -1:
+        if self.scheduler.keep(self._scheduler_state, np.array([number], dtype=np.int64))[0]:
             return False
-        columns = {field: getattr(decision, field).tolist() for field in ("number", "parent", "t", "until")}
-        u = [listed(row) for row in decision.u]
-        self.append({"kind": "decision", "slots": [number], **columns, "u": u, "time": time.time()})
+        self.append({"kind": "decision", "slots": [number], "number": [-1], "time": time.time()})
         return True
 
     def _suggest(self, numbers: Ints) -> Floats:

@@ -64,12 +64,13 @@ class Outcome(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What a sampler is told once."""
+    """What a sampler or a scheduler is told once."""
 
     space: Space
     dims: Dims
     outcomes: tuple[Outcome, ...]
     stochastic: bool = False
+    steps: int | None = None  # training steps of a full run, where the study trains; None for black boxes
 
 
 class Trials(NamedTuple):
@@ -101,22 +102,37 @@ class Sampler(NamedTuple):
     finite: bool = False  # may run out of suggestions
 
 
-class Decision(NamedTuple):
-    """What each slot does next: (k,) arrays. `number` -1 stops or idles it; `parent` is the trial whose weights continue, -1 fresh."""
+class Slots(NamedTuple):
+    """What a scheduler is asked about. Trials are named by their numbers; a lane is free when nothing runs in it."""
 
-    number: Ints
-    parent: Ints
-    u: Floats  # (k, d)
-    t: npt.NDArray[np.int32]
-    until: npt.NDArray[np.int32]
+    held: Ints  # (k,) per free lane: the trial that just reached its `until` there, -1 none
+    running: Ints  # (r,) trials in the other lanes
+    fresh: Ints  # (f,) trials that are asked and not started, in order
+
+
+class Decision(NamedTuple):
+    """What each free lane does next: (k,) arrays."""
+
+    number: Ints  # -1 idles it
+    parent: Ints  # the trial whose weights go on: `number` itself where it was held or paused; -1 fresh
+    u: Floats  # (k, d) NaN where idle
+    t: npt.NDArray[np.int32]  # the step it stands at, 0 fresh
+    until: npt.NDArray[np.int32]  # the step at which it next stops, at most `problem.steps`
 
 
 class Scheduler(NamedTuple):
-    """A stopping or budget-sharing method: `init(problem, seed)`, `tell(state, rows)`, `decide(state, slots) -> Decision`."""
+    """What shares out training steps: a pure fold over rows like a `Sampler`, that says who goes on.
+
+    `init(problem, seed) -> state`; `tell(state, rows) -> state` with every row in log order, as samplers are told; the state is linear.
+    `keep(state, numbers) -> (k,)`: may a trial go on past its last report? This is asked of black boxes, and of lanes at every report.
+    `decide(state, slots) -> Decision`: what free lanes do next. It changes nothing: a trial is known to be promoted by being in
+    `slots.running`, by a later report, or by its result. A held trial that goes on stays in its lane; a lane's place means nothing.
+    """
 
     init: Callable[[Problem, int], Any]
     tell: Callable[[Any, Trials], Any]
-    decide: Callable[[Any, Ints], Decision]
+    keep: Callable[[Any, Ints], Bools]
+    decide: Callable[[Any, Slots], Decision]
     name: str = "custom"
 
 

@@ -23,6 +23,14 @@ class SamplerError(JaxhpError, ValueError):
     """A sampler's argument is not valid; or a sampler broke its contract: wrong shape, out of bounds, not finite, infeasible."""
 
 
+class TrainableError(JaxhpError, ValueError):
+    """What is to be trained breaks a rule: a function, a leaf, a metric or the data; the message says which and how to mend it."""
+
+
+class SchedulerError(JaxhpError, ValueError):
+    """A scheduler's argument is not valid, or does not fit the study's steps."""
+
+
 class StorageError(JaxhpError):
     """A log cannot be read or written."""
 

@@ -17,7 +17,7 @@ import pytest
 
 import jaxhp
 from jaxhp import Categorical, Float, Int, ObjectiveError, Space, SpaceError, SpaceExhausted, Status, Study, StudyError
-from jaxhp._types import Decision, Scheduler
+from jaxhp._types import Decision, Scheduler, Slots
 
 
 @pytest.fixture
@@ -331,15 +331,16 @@ def test_a_stochastic_study_averages_repeats() -> None:
 
 
 def test_a_scheduler_ends_trials_on_their_reports(space: Space, storage: str | None) -> None:
-    def decide(state: dict[int, float], slots: np.ndarray) -> Decision:
-        stop = state.get(int(slots[0]), 0.0) > 0.5
-        none = np.zeros(1, np.int32)
-        return Decision(np.array([-1 if stop else slots[0]]), np.array([-1]), np.full((1, 4), np.nan), none, none)
+    def keep(state: dict[int, float], numbers: np.ndarray) -> np.ndarray:
+        return np.array([state[n] <= 0.5 for n in numbers.tolist()])
+
+    def decide(state: dict[int, float], slots: Slots) -> Decision:
+        raise AssertionError("a black box cannot pause")
 
     def told(state: dict[int, float], rows: jaxhp.Trials) -> dict[int, float]:
         return state | {int(n): float(y[0]) for n, y, s in zip(rows.number, rows.y, rows.status, strict=True) if s == Status.REPORTED}
 
-    scheduler = Scheduler(lambda problem, seed: {}, told, decide, "above_half")
+    scheduler = Scheduler(lambda problem, seed: {}, told, keep, decide, "above_half")
     stopped: list[int] = []
 
     def objective(trial: jaxhp.Trial) -> float:
