@@ -1,0 +1,11 @@
+"""Training many configurations in one compiled program (JAX). Never imports the search; `study.train` joins the two."""
+
+from __future__ import annotations
+
+from jaxhp.train._hparams import traced
+from jaxhp.train._lanes import Lanes, LaneState
+from jaxhp.train._stream import Stream
+from jaxhp.train._supervised import supervised
+from jaxhp.train._trainable import Trainable, check
+
+__all__ = ["LaneState", "Lanes", "Stream", "Trainable", "check", "supervised", "traced"]

@@ -1,0 +1,364 @@
+"""Lanes: a fixed number of slots, one compiled segment, and refill between segments.
+
+A lane trains one configuration. All lanes advance `segment` steps in one XLA program (`vmap` of the trainable's step inside
+`lax.scan`), are evaluated in the same program, and between two segments the host swaps finished trials for new ones, puts paused
+ones back, or leaves a lane idle. Nothing is recompiled: hyperparameters, step counts and trial numbers are inputs.
+
+What a trial computes depends on the study's seed, its number, its hyperparameters and the number of lanes, not on its slot or its
+neighbours: every key is folded from (seed, number, replicate, purpose, step), and batches are a function of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxhp._types import Ints
+from jaxhp.errors import TrainableError
+from jaxhp.train._stream import Prefetch, Stream
+from jaxhp.train._trainable import Shapes, State, Trainable, check
+
+_IMPLEMENTATIONS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}  # of typed keys, by dtype
+INIT, STEP, EVALUATE, ORDER = range(4)  # purposes that keys are folded with
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+class LaneState(NamedTuple):
+    """k lanes between two segments. The models live on the device, what the host decides on is NumPy."""
+
+    model: State  # the trainable's state, every leaf with a lane axis in front (k, ...)
+    number: Ints  # (k,) the trial in each lane; -1 idle
+    replicate: npt.NDArray[np.int32]  # (k,) which of its seeds
+    hparams: Columns  # name -> (k,)
+    t: npt.NDArray[np.int32]  # (k,) steps done
+    until: npt.NDArray[np.int32]  # (k,) the step to stop at
+
+
+class Lanes:
+    """A compiled segment over `width` slots, usable alone.
+
+    Args:
+        trainable: the model and its data.
+        hparams: one configuration, by name; what matters are its names and dtypes.
+        width: lanes. 1 runs without `vmap`.
+        segment: steps between two refills; every trial is evaluated after each.
+        seed: of the study; names every draw together with the trial's number.
+        ragged: a trial may stop within a segment. Costs a select per step.
+        metrics: names that `evaluate` must return.
+        mesh: a one-axis mesh to spread the lanes over; the default device otherwise.
+
+    Raises:
+        TrainableError: an argument is not valid, or the trainable breaks a rule (`jaxhp.train.check`).
+
+    >>> trainable = Trainable(
+    ...     init=lambda key, hparams: jnp.zeros(()),
+    ...     step=lambda w, hparams, batch, key, t: (w - hparams["rate"] * 2 * (w - batch), {}),
+    ...     evaluate=lambda w, hparams, split, key: {"loss": (w - split) ** 2},
+    ...     data={"train": jnp.float32(3.0), "validation": jnp.float32(3.0)},
+    ... )
+    >>> lanes = Lanes(trainable, {"rate": np.float32(0.1)}, width=2, segment=10)
+    >>> state = lanes.refill(lanes.init(), [0, 1], numbers=[7, 8], hparams={"rate": np.float32([0.1, 0.5])}, until=10)
+    >>> state, metrics = lanes.run(state)
+    >>> bool(metrics["loss"][0] < 0.11), state.t.tolist()
+    (True, [10, 10])
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        hparams: Mapping[str, Any],
+        width: int,
+        *,
+        segment: int,
+        seed: int = 0,
+        ragged: bool = False,
+        metrics: tuple[str, ...] = (),
+        mesh: Mesh | None = None,
+    ) -> None:
+        for name, value in (("width", width), ("segment", segment)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise TrainableError(f"{name}: expected a positive integer, got {value!r}")
+        if mesh is not None and (len(mesh.axis_names) != 1 or width % mesh.size):
+            raise TrainableError(
+                f"mesh: {width} lanes do not divide over a mesh of shape {dict(mesh.shape)}; give it one axis and a multiple of its size as lanes"
+            )
+        self.trainable = trainable
+        self.width = width
+        self.segment = segment
+        self.seed = seed
+        self.ragged = ragged
+        self.mesh = mesh
+        self.shapes: Shapes = check(trainable, hparams, metrics)
+        self._dtypes = {name: np.dtype(jnp.result_type(x)) for name, x in hparams.items()}
+        lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
+        self._lane = lane
+        train, validation = trainable.data["train"], trainable.data["validation"]
+        self._stream = Prefetch(train, segment) if isinstance(train, Stream) else None
+        self._train = None if self._stream else jax.device_put(train, every)
+        self._validation = jax.device_put(validation, every)
+        self._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), every)
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None  # initial draws compile 5 times faster
+        if mesh is None:
+            self._segment = jax.jit(self._advance, donate_argnums=0)
+            self._fresh = jax.jit(self._started, donate_argnums=0, compiler_options=quick)
+            self._place = jax.jit(self._placed, donate_argnums=0)
+        else:
+            self._segment = jax.jit(
+                self._advance,
+                donate_argnums=0,
+                in_shardings=(lane, lane, lane, lane, lane, lane, every, every, every, every, lane),
+                out_shardings=lane,
+            )
+            self._fresh = jax.jit(
+                self._started,
+                donate_argnums=0,
+                in_shardings=(lane, lane, lane, lane, lane, every),
+                out_shardings=lane,
+                compiler_options=quick,
+            )
+            self._place = jax.jit(self._placed, donate_argnums=0, in_shardings=lane, out_shardings=lane)
+
+    # -- the four verbs --------------------------------------------------------------------------------------------
+
+    def init(self) -> LaneState:
+        """All lanes idle."""
+        k = self.width
+        zeros = jax.jit(
+            lambda: jax.tree.map(lambda x: jnp.zeros((k, *x.shape), x.dtype), self._packed_shapes()), out_shardings=self._lane
+        )
+        return LaneState(
+            model=zeros(),
+            number=np.full(k, -1, np.int64),
+            replicate=np.zeros(k, np.int32),
+            hparams={name: np.ones(k, dtype) for name, dtype in self._dtypes.items()},
+            t=np.zeros(k, np.int32),
+            until=np.zeros(k, np.int32),
+        )
+
+    def refill(
+        self,
+        state: LaneState,
+        slots: Sequence[int],
+        numbers: Sequence[int],
+        hparams: Mapping[str, Any],
+        until: int | Sequence[int],
+        *,
+        replicates: Sequence[int] | None = None,
+        t: Sequence[int] | None = None,
+        model: State | None = None,
+    ) -> LaneState:
+        """Puts trials into slots: from their initial weights, or from `model`, rows (len(slots), ...) that stand at step `t`.
+
+        Raises:
+            TrainableError: a slot is out of range, a hyperparameter is missing, or `until` is no whole number of segments.
+        """
+        index = np.asarray(slots, np.int64)
+        if len(index) and not (0 <= index.min() and index.max() < self.width):
+            raise TrainableError(f"slots: {list(slots)} are not all in 0 ... {self.width - 1}")
+        number, replicate = state.number.copy(), state.replicate.copy()
+        at, stop = state.t.copy(), state.until.copy()
+        columns = {name: x.copy() for name, x in state.hparams.items()}
+        if set(hparams) != set(columns):
+            raise TrainableError(f"hparams: expected {', '.join(sorted(columns))}, got {', '.join(sorted(hparams))}")
+        number[index] = numbers
+        replicate[index] = 0 if replicates is None else replicates
+        at[index] = 0 if t is None else t
+        stop[index] = until
+        if not self.ragged and (((stop - at)[index]) % self.segment).any():
+            raise TrainableError(
+                f"until={until!r}: not a whole number of segments of {self.segment} steps; round it, or build Lanes(..., ragged=True)"
+            )
+        for name, x in hparams.items():
+            columns[name][index] = x
+        mask = np.zeros(self.width, np.bool_)
+        mask[index] = True
+        if model is None:
+            weights = self._fresh(state.model, columns, *_named(number, replicate), mask, self._seed_key)
+        else:
+            rows = jax.tree.map(lambda leaf, shape: _spread(leaf, index, (self.width, *shape.shape), shape.dtype), model, self._packed_shapes())
+            weights = self._place(state.model, rows, mask)
+        return LaneState(weights, number, replicate, columns, at, stop)
+
+    def run(self, state: LaneState) -> tuple[LaneState, dict[str, jax.Array]]:
+        """Advances every lane to its `until`, at most `segment` steps, and evaluates it. Returns at once: the device works on.
+
+        The metrics, (k,) each: those of `evaluate`, and the means over the segment of those of `step` under the name `train_...`.
+        What an idle lane returns means nothing.
+        """
+        train, chunks, place = self._train, None, None
+        if self._stream is not None:
+            at = state.t // self.segment
+            wanted = sorted({int(c) for c in at[state.number >= 0]} or {0})
+            wanted += wanted[-1:] * (_power_of_two(len(wanted)) - len(wanted))
+            chunks = self._stream.take(wanted)
+            place = np.minimum(np.searchsorted(wanted, at), len(wanted) - 1).astype(np.int32)
+        model, metrics = self._segment(
+            state.model, state.hparams, *_named(state.number, state.replicate), state.t, state.until,
+            train, self._validation, self._seed_key, chunks, place,
+        )  # fmt: skip
+        t = np.minimum(state.t + self.segment, state.until)
+        if self._stream is not None:
+            self._stream.ahead({0, *(int(c) for c in t[state.number >= 0] // self.segment)})
+        return state._replace(model=model, t=t), metrics
+
+    def gather(self, state: LaneState, slots: Sequence[int]) -> State:
+        """The models in these slots: a pytree of NumPy arrays (len(slots), ...), as `refill(model=)` takes it."""
+        index = np.asarray(slots, np.int64)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state.model)
+
+    def unpacked(self, row: State) -> State:
+        """One row of `gather` (no lane axis) as the trainable's own state."""
+        return _unpacked(row, self.shapes.state)
+
+    @property
+    def compiled(self) -> int:
+        """How many training programs were compiled so far."""
+        return int(self._segment._cache_size())
+
+    @property
+    def lane_bytes(self) -> int:
+        """Bytes of one lane's model."""
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self._packed_shapes()))
+
+    def close(self) -> None:
+        """Ends the thread that reads ahead, where the data is a stream."""
+        if self._stream is not None:
+            self._stream.close()
+
+    # -- the compiled functions ------------------------------------------------------------------------------------
+
+    def _advance(
+        self,
+        model: State,
+        hparams: Any,
+        number: jax.Array,
+        replicate: jax.Array,
+        t: jax.Array,
+        until: jax.Array,
+        train: Any,
+        validation: Any,
+        seed_key: jax.Array,
+        chunks: Any,
+        place: jax.Array | None,
+    ) -> tuple[State, dict[str, jax.Array]]:
+        base = jax.vmap(lambda n, r: _lane_key(seed_key, n, r))(number, replicate)
+        step_keys = jax.vmap(lambda key: jax.random.fold_in(key, STEP))(base)
+        order = jax.random.fold_in(jax.random.wrap_key_data(seed_key), ORDER)
+        batch, batch_axis = self._batches(train, order, chunks)
+
+        def one(model: State, hparams: Any, batch: Any, key: jax.Array, t: jax.Array) -> tuple[State, Any]:
+            new, metrics = self.trainable.step(_unpacked(model, self.shapes.state), hparams, batch, jax.random.fold_in(key, t), t)
+            return _packed(new, self.shapes.state), {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
+
+        lanes = self._over_lanes(one, (0, 0, batch_axis, 0, 0))
+
+        def advance(carry: Any, j: jax.Array) -> tuple[Any, None]:
+            model, sums = carry
+            now = t + j
+            new, metrics = lanes(model, hparams, batch(j, now, place), step_keys, now)
+            if self.ragged:
+                going = now < until
+                new = _chosen(going, new, model)
+                metrics = {name: jnp.where(going, x, 0.0) for name, x in metrics.items()}
+            return (new, {name: sums[name] + x for name, x in metrics.items()}), None
+
+        sums = {name: jnp.zeros(self.width, jnp.float32) for name in self.shapes.trained}
+        (model, sums), _ = jax.lax.scan(advance, (model, sums), jnp.arange(self.segment, dtype=jnp.int32))
+        steps = jnp.clip(until - t, 1, self.segment) if self.ragged else self.segment
+        eval_keys = jax.vmap(lambda key: jax.random.fold_in(key, EVALUATE))(base)
+        evaluate = self._over_lanes(lambda m, h, v, k: self.trainable.evaluate(_unpacked(m, self.shapes.state), h, v, k), (0, 0, None, 0))
+        evaluated = evaluate(model, hparams, validation, eval_keys)
+        means = {name if name.startswith("train_") else f"train_{name}": x / steps for name, x in sums.items()}
+        return model, means | {name: jnp.asarray(x, jnp.float32) for name, x in evaluated.items()}
+
+    def _batches(self, train: Any, order: jax.Array, chunks: Any) -> tuple[Callable[..., Any], int | None]:
+        """`batch(j, t, place)` at step j of the segment, and whether it has a lane axis.
+
+        A segment of at least an epoch shows every trial all of the data, so its steps may be the same ones in every segment: lanes
+        then share one gather, whatever their ages. A shorter one follows each trial's own step.
+        """
+        if chunks is not None:
+            if jax.tree.leaves(chunks)[0].shape[0] == 1:
+                return lambda j, t, place: jax.tree.map(lambda c: c[0, j], chunks), None
+            return lambda j, t, place: jax.tree.map(lambda c: c[place, j], chunks), 0
+        trainable = self.trainable
+        if self.segment >= trainable.epoch:
+            if trainable.rows is None:
+                return lambda j, t, place: trainable.batch(train, order, j), None
+            rows = jax.vmap(lambda j: trainable.rows(order, j))(jnp.arange(self.segment, dtype=jnp.int32))
+            return lambda j, t, place: trainable.taken(train, rows[j]), None
+        own = self._over_lanes(lambda t: trainable.at(train, order, t), (0,))
+        return lambda j, t, place: own(t), 0
+
+    def _started(self, model: State, hparams: Any, number: jax.Array, replicate: jax.Array, mask: jax.Array, seed_key: jax.Array) -> State:
+        keys = jax.vmap(lambda n, r: jax.random.fold_in(_lane_key(seed_key, n, r), INIT))(number, replicate)
+        fresh = self._over_lanes(lambda key, h: _packed(self.trainable.init(key, h), self.shapes.state), (0, 0))(keys, hparams)
+        return _chosen(mask, fresh, model)
+
+    def _placed(self, model: State, rows: State, mask: jax.Array) -> State:
+        return _chosen(mask, rows, model)
+
+    def _over_lanes(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        """`vmap`, or for one lane the function itself: what is not batched compiles to faster programs."""
+        if self.width > 1:
+            return jax.vmap(function, in_axes=axes)
+
+        def single(*arguments: Any) -> Any:
+            only = [a if axis is None else jax.tree.map(lambda x: x[0], a) for a, axis in zip(arguments, axes, strict=True)]
+            return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*only))
+
+        return single
+
+    def _packed_shapes(self) -> Any:
+        return jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)
+
+
+def _seeded(seed: int) -> jax.Array:
+    """The key of a seed in [0, 2**63), of which `jax.random.key` would keep 32 bits."""
+    return jax.random.fold_in(jax.random.key(seed & 0xFFFFFFFF), seed >> 32)
+
+
+def _lane_key(seed_key: jax.Array, number: jax.Array, replicate: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(seed_key), number), replicate)
+
+
+def _named(number: Ints, replicate: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    return (number & 0xFFFFFFFF).astype(np.uint32), replicate.astype(np.uint32)
+
+
+def _packed(state: State, shapes: Any) -> State:
+    """A state as plain arrays of its own dtypes: keys become their data, Python numbers lose their weak types."""
+    return jax.tree.map(lambda x, s: jax.random.key_data(x) if _is_key(s) else jnp.asarray(x, s.dtype), state, shapes)
+
+
+def _unpacked(packed: State, shapes: Any) -> State:
+    return jax.tree.map(lambda x, s: jax.random.wrap_key_data(x, impl=_IMPLEMENTATIONS[str(s.dtype)]) if _is_key(s) else x, packed, shapes)
+
+
+def _is_key(shape: Any) -> bool:
+    return bool(jnp.issubdtype(shape.dtype, jax.dtypes.prng_key))
+
+
+def _chosen(mask: jax.Array, new: State, old: State) -> State:
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+
+
+def _spread(rows: Any, index: Ints, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+    full = np.zeros(shape, dtype)
+    full[index] = rows
+    return full
+
+
+def _sharding(mesh: Mesh, *axes: str) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()

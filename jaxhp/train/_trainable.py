@@ -1,0 +1,196 @@
+"""What is trained: four functions and the data, checked by abstract evaluation before anything compiles.
+
+    state = init(key, hparams)                                        a pytree of arrays
+    state, metrics = step(state, hparams, batch, key, t)              one update; shapes and dtypes stay
+    metrics = evaluate(state, hparams, split, key)                    scalars on data["validation"], batched inside
+    batch = batch(data["train"], key, t)                              what step t sees; every trial of a study sees the same
+    rows = rows(key, t)                                               or, instead: which examples (b,) of it
+
+`hparams` is a dict of traced scalars (`_hparams.py`), so one compiled program serves every configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxhp.errors import TrainableError
+from jaxhp.train._stream import Stream
+
+State: TypeAlias = Any  # a pytree of arrays
+Metrics: TypeAlias = dict[str, Any]  # name -> scalar
+Hparams: TypeAlias = dict[str, Any]  # name -> traced scalar
+
+
+def whole(data: Any, key: jax.Array, t: jax.Array) -> Any:
+    """The default of `Trainable.batch`: the whole train set at every step."""
+    del key, t
+    return data
+
+
+class Trainable(NamedTuple):
+    """A model and how it trains, for one configuration; lanes run many of them at once.
+
+    >>> import jax.numpy as jnp
+    >>> trainable = Trainable(
+    ...     init=lambda key, hparams: jnp.zeros(()),
+    ...     step=lambda w, hparams, batch, key, t: (w - hparams["learning_rate"] * 2 * (w - batch), {}),
+    ...     evaluate=lambda w, hparams, split, key: {"loss": (w - split) ** 2},
+    ...     data={"train": jnp.float32(3.0), "validation": jnp.float32(3.0)},
+    ... )
+    """
+
+    init: Callable[[jax.Array, Hparams], State]
+    step: Callable[[State, Hparams, Any, jax.Array, jax.Array], tuple[State, Metrics]]
+    evaluate: Callable[[State, Hparams, Any, jax.Array], Metrics]
+    data: Mapping[str, Any]  # "train", "validation", perhaps "test": pytrees of arrays; "train" may be a `Stream`
+    batch: Callable[[Any, jax.Array, jax.Array], Any] = whole
+    rows: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # used instead of `batch`; a segment's rows are drawn at once
+    epoch: int = 1  # steps after which all of the train set has been shown
+
+    def taken(self, data: Any, rows: jax.Array) -> Any:
+        """The examples (b, ...) of the train set in these rows (b,)."""
+        return jax.tree.map(lambda x: x[rows], data)
+
+    def at(self, data: Any, key: jax.Array, t: jax.Array) -> Any:
+        """The batch of step t."""
+        return self.batch(data, key, t) if self.rows is None else self.taken(data, self.rows(key, t))
+
+
+class Shapes(NamedTuple):
+    """What a trainable turned out to compute: pytrees of `jax.ShapeDtypeStruct`."""
+
+    state: Any
+    batch: Any
+    trained: dict[str, Any]  # metrics of `step`
+    evaluated: dict[str, Any]  # metrics of `evaluate`
+
+
+def check(trainable: Trainable, hparams: Mapping[str, Any], metrics: tuple[str, ...] = ()) -> Shapes:
+    """Evaluates all functions abstractly; nothing compiles.
+
+    Args:
+        trainable: what is to be checked.
+        hparams: one configuration, as arrays or `jax.ShapeDtypeStruct`.
+        metrics: names that `evaluate` must return.
+
+    Raises:
+        TrainableError: naming the function, the leaf or argument, what was seen, and the remedy.
+    """
+    if not isinstance(trainable, Trainable):
+        raise TrainableError(
+            f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
+        )
+    for name in ("train", "validation"):
+        if name not in trainable.data:
+            raise TrainableError(f"trainable.data has no {name!r}: it has {', '.join(map(repr, trainable.data)) or 'nothing'}")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    t = jax.ShapeDtypeStruct((), jnp.int32)
+    h = {name: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for name, x in hparams.items()}
+    train, validation = trainable.data["train"], trainable.data["validation"]
+    state = strong(_traced("init", trainable.init, (key, h), h))
+    arrays_only("init", state)
+    batch = train.shapes if isinstance(train, Stream) else _traced("batch", trainable.at, (train, key, t), h)
+    result = _traced("step", trainable.step, (state, h, batch, key, t), h)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TrainableError(f"step returned {type(result).__name__}; return (state, metrics), metrics a dict of scalars and perhaps empty")
+    _same("step", state, strong(result[0]))
+    trained = _scalars("step", result[1])
+    evaluated = _scalars("evaluate", _traced("evaluate", trainable.evaluate, (state, h, validation, key), h))
+    for name in metrics:
+        if name not in evaluated:
+            raise TrainableError(
+                f"evaluate returned {', '.join(map(repr, evaluated)) or 'nothing'}, but the study's metric is {name!r}: "
+                f"return it too, or name another one: Study(metric={next(iter(evaluated), 'loss')!r})"
+            )
+    return Shapes(state, batch, trained, evaluated)
+
+
+def strong(tree: Any) -> Any:
+    """The shapes of a pytree without weak types: what a Python number becomes once it is stored."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+
+
+def arrays_only(function: str, state: Any) -> None:
+    """Refuses a state whose leaves are not arrays."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            raise TrainableError(
+                f"{function}: leaf {_where(path)} is a {type(leaf).__name__}, not an array; keep functions and names out of the state"
+            )
+
+
+def _same(function: str, before: Any, after: Any) -> None:
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        raise TrainableError(
+            f"{function} changed the structure of the state:\n  from {jax.tree.structure(before)}\n  to   {jax.tree.structure(after)}\n"
+            "return the same containers that init made"
+        )
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            remedy = f"cast it: .astype(jnp.{a.dtype})" if a.shape == b.shape else "a compiled step cannot change shapes"
+            raise TrainableError(
+                f"{function} turned leaf {_where(path)} of the state from {a.dtype}{list(a.shape)} into {b.dtype}{list(b.shape)}: {remedy}"
+            )
+
+
+def _scalars(function: str, metrics: Any) -> dict[str, Any]:
+    if not isinstance(metrics, Mapping):
+        raise TrainableError(f"{function} returned metrics as {type(metrics).__name__}; return a dict of scalars, such as {{'loss': loss}}")
+    for name, x in metrics.items():
+        if jnp.shape(x) != ():
+            raise TrainableError(f"{function} returned metric {name!r} of shape {list(jnp.shape(x))}, not a scalar; take its mean")
+        if not jnp.issubdtype(jnp.result_type(x), jnp.number) and jnp.result_type(x) != jnp.bool_:
+            raise TrainableError(f"{function} returned metric {name!r} of dtype {jnp.result_type(x)}, not a number")
+    return dict(metrics)
+
+
+def _traced(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], hparams: Hparams) -> Any:
+    """Shapes of what a function returns; its trace's errors in the words of a trainable."""
+    try:
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+        jax.errors.NonConcreteBooleanIndexError,
+    ) as e:
+        culprits = [h for h in hparams if _needs_value(function, arguments, hparams, h)]
+        named = " and ".join(f"hparams[{c!r}]" for c in culprits) or "a traced value"
+        raise TrainableError(
+            f"{name} uses {named} as a Python value, which a compiled program cannot: use jnp.where, jax.lax.switch or jax.lax.cond "
+            f"in place of `if`, and arrays in place of Python numbers. JAX says: {str(e).splitlines()[0]}"
+        ) from e
+    except KeyError as e:
+        if name != "batch" and e.args and isinstance(e.args[0], str) and e.args[0] not in hparams:
+            raise TrainableError(
+                f"{name} reads hparams[{e.args[0]!r}], which the space lacks: it has {', '.join(map(repr, hparams))}"
+            ) from e
+        raise
+    if any("Ordered" in type(effect).__name__ for effect in closed.effects):
+        raise TrainableError(
+            f"{name} has an ordered host callback, which cannot run in many lanes at once: pass ordered=False, "
+            "return the value as a metric, or use study.train(callbacks=...), which run between segments"
+        )
+    return shapes
+
+
+def _needs_value(function: Callable[..., Any], arguments: tuple[Any, ...], hparams: Hparams, name: str) -> bool:
+    """Whether the function fails when this hyperparameter alone is traced."""
+    fixed = {h: jnp.ones(x.shape, x.dtype) for h, x in hparams.items() if h != name}
+
+    def alone(x: Any, *others: Any) -> Any:
+        return function(*((fixed | {name: x}) if a is hparams else next(rest) for rest in [iter(others)] for a in arguments))
+
+    try:
+        jax.eval_shape(alone, hparams[name], *(a for a in arguments if a is not hparams))
+    except jax.errors.JAXTypeError:
+        return True
+    return False
+
+
+def _where(path: Any) -> str:
+    return jax.tree_util.keystr(path) or "(the state itself)"
