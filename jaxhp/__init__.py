@@ -34,18 +34,22 @@ _MODULE_OF = {
     "mixture": "samplers",
     "freeze": "samplers",
     "warm_start": "samplers",
+    "asha": "schedulers",
+    "successive_halving": "schedulers",
+    "patience": "schedulers",
     "pareto_front": "pareto",
     "JaxhpError": "errors",
     "SpaceError": "errors",
     "StudyError": "errors",
     "SpaceExhausted": "errors",
     "SamplerError": "errors",
+    "SchedulerError": "errors",
     "StorageError": "errors",
     "LogConflict": "errors",
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }
-_MODULES = ("analysis", "errors", "report", "samplers", "space", "storage", "study", "testing")
+_MODULES = ("analysis", "errors", "report", "samplers", "schedulers", "space", "storage", "study", "testing")
 
 __all__ = [*_MODULE_OF, *_MODULES, "__version__"]
 

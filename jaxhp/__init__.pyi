@@ -4,6 +4,7 @@ from jaxhp import analysis as analysis
 from jaxhp import errors as errors
 from jaxhp import report as report
 from jaxhp import samplers as samplers
+from jaxhp import schedulers as schedulers
 from jaxhp import space as space
 from jaxhp import storage as storage
 from jaxhp import study as study
@@ -18,6 +19,7 @@ from jaxhp.errors import LogConflict as LogConflict
 from jaxhp.errors import MissingExtra as MissingExtra
 from jaxhp.errors import ObjectiveError as ObjectiveError
 from jaxhp.errors import SamplerError as SamplerError
+from jaxhp.errors import SchedulerError as SchedulerError
 from jaxhp.errors import SpaceError as SpaceError
 from jaxhp.errors import SpaceExhausted as SpaceExhausted
 from jaxhp.errors import StorageError as StorageError
@@ -33,6 +35,9 @@ from jaxhp.samplers import random_search as random_search
 from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol
 from jaxhp.samplers import warm_start as warm_start
+from jaxhp.schedulers import asha as asha
+from jaxhp.schedulers import patience as patience
+from jaxhp.schedulers import successive_halving as successive_halving
 from jaxhp.space import Categorical as Categorical
 from jaxhp.space import Float as Float
 from jaxhp.space import Int as Int

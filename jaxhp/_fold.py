@@ -40,6 +40,7 @@ class Fold:
         self.lag: int | None = header["lag"]
         self.stochastic = bool(header["stochastic"])
         self.sampler = str(header["sampler"])
+        self.scheduler: str | None = header.get("scheduler")
         self._signs = [1.0 if o.direction == "minimize" else -1.0 for o in self.outcomes]
         self.position = 1  # log position after the last record applied
         self.rows = Rows(self.space.d, len(self.outcomes))
@@ -168,10 +169,13 @@ class Fold:
     def _sampler(self, record: Record) -> None:
         self.sampler = record["sampler"]
 
+    def _scheduler(self, record: Record) -> None:
+        self.scheduler = record["scheduler"]
+
     def _decision(self, record: Record) -> None:
-        for slot, number in zip(record["slots"], record["number"], strict=True):
-            if number == -1:
-                self.stops.add(slot)
+        for number, then in zip(record.get("slots", ()), record["number"], strict=False):  # a decision over lanes has none
+            if then == -1:
+                self.stops.add(number)
 
     def _confirm(self, record: Record) -> None:
         self.confirmed.append(record)
@@ -197,6 +201,7 @@ _KINDS = {
     "enqueue": Fold._enqueue,
     "extend": Fold._extend,
     "sampler": Fold._sampler,
+    "scheduler": Fold._scheduler,
     "decision": Fold._decision,
     "confirm": Fold._confirm,
 }

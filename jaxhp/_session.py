@@ -6,6 +6,7 @@ order that one worker would have made: before trial t the results of trial t - w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,7 @@ class Session:
         self._folded: int
         self._lagged: int
         self._due_told: bool
+        self._steps: int | None = None  # of a full run, where the study trains
         self._scheduler_state: Any
         self._scheduled: int
         self._restart()
@@ -96,8 +98,11 @@ class Session:
         return record | more if more else record
 
     def release(self, number: int, reason: str) -> None:
-        """Gives a running trial back."""
-        self.append({"kind": "release", "number": number, "reason": reason, "time": time.time()})
+        """Gives a running trial back; one that its scheduler has ended is told its last report instead."""
+        if number in self.fold.stops and self.fold.pending(number):
+            self.append(self._stopped(number))
+        else:
+            self.append({"kind": "release", "number": number, "reason": reason, "time": time.time()})
 
     def reclaim(self) -> None:
         """Releases the trials of processes on this host that died."""
@@ -118,15 +123,41 @@ class Session:
 
     def stop(self, number: int) -> bool:
         """Asks the scheduler about a trial that reported; a stop is a record, a continuation is none."""
-        if self.scheduler is None:
-            return False
-        rows = self.fold.rows.view(self._scheduled, self.fold.rows.n)
-        self._scheduler_state = self.scheduler.tell(self._scheduler_state, rows)
-        self._scheduled = self.fold.rows.n
-        if self.scheduler.keep(self._scheduler_state, np.array([number], dtype=np.int64))[0]:
+        self._record_scheduler()
+        if self.scheduler is None or self.scheduler.keep(self.scheduled(), np.array([number], dtype=np.int64))[0]:
             return False
         self.append({"kind": "decision", "slots": [number], "number": [-1], "time": time.time()})
         return True
+
+    def schedule(self, scheduler: Scheduler | None, steps: int | None = None) -> None:
+        """From here on this scheduler is asked; it is told every row from the start. `steps`: of a full run, where the study trains."""
+        self.scheduler, self._steps = scheduler, steps
+        self._start_scheduler()
+        self._record_scheduler()
+
+    def scheduled(self) -> Any:
+        """The scheduler's state, told every row that is known."""
+        if self.scheduler is not None and self._scheduled < self.fold.rows.n:
+            rows = self.fold.rows.view(self._scheduled, self.fold.rows.n)
+            self._scheduler_state = self.scheduler.tell(self._scheduler_state, rows)
+            self._scheduled = self.fold.rows.n
+        return self._scheduler_state
+
+    def _record_scheduler(self) -> None:
+        name = self.scheduler.name if self.scheduler is not None else None
+        if self.fold.scheduler != name:
+            self.append({"kind": "scheduler", "scheduler": name, "time": time.time()})
+
+    def _stopped(self, number: int) -> Record:
+        """The result of a trial that was stopped and did not come back: its last report."""
+        fold = self.fold
+        row = fold.tell_rows[number][-1]
+        told = zip(fold.outcomes, fold.rows.table.y[row].tolist(), strict=True)
+        values = {o.name: y if o.direction == "minimize" else -y for o, y in told}
+        step = float(fold.rows.table.fidelity[row])
+        record = {"kind": "tell", "number": number, "status": "stopped", "values": values, "step": step, "time": time.time()}
+        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+        return record if bad is None else record | {"status": "failed", "error": f"{bad} is {values[bad]}"}
 
     def _suggest(self, numbers: Ints) -> Floats:
         """The sampler's points (k, d) for these numbers, checked."""
@@ -183,7 +214,11 @@ class Session:
         self._folded = 0  # rows told to the sampler
         self._lagged = 0  # with a lag: the next trial to prepare for,
         self._due_told = False  # and whether the result due before it was told
-        self._scheduler_state = self.scheduler.init(problem, seed) if self.scheduler else None
+        self._start_scheduler()
+
+    def _start_scheduler(self) -> None:
+        problem = self.fold.problem._replace(steps=self._steps)
+        self._scheduler_state = self.scheduler.init(problem, self.fold.seed) if self.scheduler is not None else None
         self._scheduled = 0  # rows told to the scheduler
 
 

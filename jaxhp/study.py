@@ -88,7 +88,9 @@ class Study:
                 f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?"
             )
         if scheduler is not None and not isinstance(scheduler, Scheduler):
-            raise StudyError(f"scheduler: expected a jaxhp scheduler, got {scheduler!r}")
+            raise StudyError(
+                f"scheduler: expected a jaxhp scheduler such as jaxhp.asha(), got {scheduler!r}; is a pair of parentheses missing?"
+            )
         if not isinstance(name, str) or not name:
             raise StudyError(f"name: expected a non-empty string, got {name!r}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
@@ -112,6 +114,7 @@ class Study:
             "lag": lag,
             "stochastic": bool(stochastic),
             "sampler": sampler.name,
+            "scheduler": scheduler.name if scheduler is not None else None,
             "time": time.time(),
         }
         records = self._log.read(name)
@@ -175,6 +178,11 @@ class Study:
     def sampler(self) -> str:
         """The name of the sampler in charge."""
         return self._fold.sampler
+
+    @property
+    def scheduler(self) -> str | None:
+        """The name of the scheduler that was last asked, or None."""
+        return self._fold.scheduler
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -389,7 +397,10 @@ class Study:
             return self.tell(self._session.add(u, dict(params)), value, noise=noise, cost=math.nan)
 
     def release(self, trial: Trial | int, reason: str = "released") -> None:
-        """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration."""
+        """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration.
+
+        One that the scheduler has ended is told its last report instead: it does not run again.
+        """
         number = trial.number if isinstance(trial, Trial) else int(trial)
         with self._lock:
             self._session.sync()

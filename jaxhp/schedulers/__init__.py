@@ -1,0 +1,15 @@
+"""Schedulers: who is given more training steps, and who is stopped.
+
+A scheduler is a tuple of pure functions over told rows, like a sampler (`jaxhp.Scheduler`). The same one serves trials that
+train in lanes, which can be paused (`decide`), and black boxes that report, which can only be stopped (`keep`).
+All of them look at the first metric of the study.
+"""
+
+from __future__ import annotations
+
+from jaxhp.schedulers._asha import asha
+from jaxhp.schedulers._patience import patience
+from jaxhp.schedulers._plain import to_the_end
+from jaxhp.schedulers._successive_halving import successive_halving
+
+__all__ = ["asha", "patience", "successive_halving", "to_the_end"]
