@@ -96,7 +96,7 @@ def _tell(state: AshaState, rows: Trials) -> AshaState:
     def reported(number: int, trial: Climb, step: float, y: float) -> None:
         before, key = trial.rung, (trial.value, number)
         enters = trial.report(steps, step, y)
-        if before >= 0 and (enters or trial.beyond):
+        if before >= 0 and trial.past(before):
             remove(rungs[before].open, key)
         if enters:
             key = (trial.value, number)

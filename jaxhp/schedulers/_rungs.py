@@ -73,10 +73,9 @@ class Climb:
     at_rung: bool = False  # its last report is the one that entered, or the same step once more
     final: bool = False
 
-    @property
-    def beyond(self) -> bool:
-        """Whether it was seen after it entered its rung: then it was let on."""
-        return self.step > self.entered
+    def past(self, rung: int) -> bool:
+        """Whether it was seen beyond a rung that it entered: then it was let on."""
+        return self.rung > rung or self.step > self.entered
 
     def report(self, steps: tuple[int, ...], step: float, y: float) -> bool:
         """Takes in a report; True when it enters a rung.

@@ -122,7 +122,7 @@ def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
     def reported(number: int, trial: Climb, step: float, y: float) -> None:
         b, rung, value = number // state.size, trial.rung, trial.value
         enters = trial.report(steps, step, y)
-        if rung >= 0 and (enters or trial.beyond):
+        if rung >= 0 and trial.past(rung):
             remove(state.ready, (-rung, b, value, number))
         if enters and trial.rung < judged and not trial.final:
             enter(b, trial.rung, (trial.value, number))
@@ -148,7 +148,7 @@ def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
         alive = [key for key in _best(bracket.rungs[i], bracket.n, eta) if not state.trials[key[1]].final]
         bracket.closed, bracket.n, bracket.promoted = i + 1, max(1, bracket.n // eta), {number for _, number in alive}
         for value, number in alive:
-            if not state.trials[number].beyond:
+            if not state.trials[number].past(i):
                 insert(state.ready, (-i, b, value, number))
         if bracket.closed < judged:
             bracket.due = len(bracket.promoted | {number for _, number in bracket.rungs[i + 1]})
@@ -172,7 +172,7 @@ def _as_it_stands(state: HalvingState, elsewhere: set[int], eta: int) -> list[Re
         i, rungs = bracket.closed, bracket.rungs
         n = bracket.n if i else len(rungs[0])
         while i < len(rungs) and rungs[i]:
-            waiting = [key for key in _best(rungs[i], n, eta) if not (state.trials[key[1]].final or state.trials[key[1]].beyond)]
+            waiting = [key for key in _best(rungs[i], n, eta) if not (state.trials[key[1]].final or state.trials[key[1]].past(i))]
             found += [(-i, b, value, number) for value, number in waiting if number not in elsewhere]
             if waiting:
                 break
