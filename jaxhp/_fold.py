@@ -9,14 +9,17 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from jaxhp._course import Course
 from jaxhp._rows import Rows
 from jaxhp._types import Floats, Outcome, Params, Problem, Record, Status
 from jaxhp.errors import StorageError
 from jaxhp.space import Space
+
+Values: TypeAlias = dict[str, Any]  # metric -> a number, or "nan", "inf", "-inf"
 
 _FINAL = {"complete": Status.COMPLETE, "failed": Status.FAILED, "stopped": Status.STOPPED}
 
@@ -55,6 +58,8 @@ class Fold:
         self.errors: dict[int, str] = {}
         self.stops: set[int] = set()  # trials that a scheduler ended
         self.confirmed: list[Record] = []
+        self.course = Course()  # of training in lanes
+        self._extras: dict[int, Values] = {}  # every metric of each trial's last report in lanes
         self.failed = 0
         self.best: int | None = None  # number of the best complete, feasible trial of one objective
         self.extensions = 0
@@ -122,30 +127,33 @@ class Fold:
             self.owner.pop(number, None)
 
     def _report(self, record: Record) -> None:
-        number = record["number"]
-        if not self.pending(number):
-            return  # a late report of a trial that is already told stays in the log and says nothing
-        y = self._minimised(record["values"])
-        row = self.rows.append(number, self.u(number), Status.REPORTED, y, fidelity=float(record["step"]))
+        if self.pending(record["number"]):  # a late report of a trial that is already told stays in the log and says nothing
+            self._reported(record["number"], record["values"], float(record["step"]))
+
+    def _reported(self, number: int, values: Values, step: float, noise: Values | None = None) -> None:
+        row = self.rows.append(number, self.u(number), Status.REPORTED, self._minimised(values), self._deviations(noise), step)
         self.tell_rows.setdefault(number, []).append(row)
 
     def _tell(self, record: Record) -> None:
         number = record["number"]
         if not self.pending(number):
             return  # the first tell counts
-        status = _FINAL[record["status"]]
-        values = record["values"]
+        _, started = self.owner.get(number, ("", math.nan))
+        cost = record["cost"] if "cost" in record else record["time"] - started
+        step = float(record["step"]) if "step" in record else math.nan
+        self._finish(number, _FINAL[record["status"]], record["values"], step, cost, record.get("noise"), record.get("error"))
+
+    def _finish(
+        self, number: int, status: Status, values: Values, step: float, cost: float, noise: Values | None, error: str | None
+    ) -> None:
         y = self._minimised(values)
         if len(values) > len(y):
             names = {o.name for o in self.outcomes}
             self.values[number] = {k: float(v) for k, v in values.items() if k not in names}
-        if "error" in record:
-            self.errors[number] = record["error"]
-        _, started = self.owner.pop(number, ("", math.nan))
-        cost = record["cost"] if "cost" in record else record["time"] - started
-        noise = [float(record["noise"].get(o.name, math.nan)) for o in self.outcomes] if "noise" in record else math.nan
-        step = float(record["step"]) if "step" in record else math.nan
-        row = self.rows.append(number, self.u(number), status, y, noise, step, cost)
+        if error is not None:
+            self.errors[number] = error
+        self.owner.pop(number, None)
+        row = self.rows.append(number, self.u(number), status, y, self._deviations(noise), step, cost)
         self.tell_rows.setdefault(number, []).append(row)
         self.final_row[number] = row
         if number in self.released:
@@ -173,9 +181,36 @@ class Fold:
         self.scheduler = record["scheduler"]
 
     def _decision(self, record: Record) -> None:
-        for number, then in zip(record.get("slots", ()), record["number"], strict=False):  # a decision over lanes has none
-            if then == -1:
-                self.stops.add(number)
+        if "lanes" not in record:
+            self.stops.update(number for number, then in zip(record["slots"], record["number"], strict=True) if then == -1)
+            return
+        for number in record["stopped"]:
+            if self.pending(number):
+                row, values = self._last_report(number)
+                self._finish(number, Status.STOPPED, values, float(self.rows.table.fidelity[row]), self.course.spent[number], None, None)
+                self.rows.table.noise[self.final_row[number]] = self.rows.table.noise[row]
+        self.course.decide(record)
+
+    def _train(self, record: Record) -> None:
+        self.course.train(record)
+
+    def _segment(self, record: Record) -> None:
+        self.course.segment(record)
+        for i, (number, step) in enumerate(zip(record["numbers"], record["step"], strict=True)):
+            if not self.pending(number):
+                continue
+            values = {name: column[i] for name, column in record["values"].items()}
+            noise = {name: column[i] for name, column in record["noise"].items()} if "noise" in record else None
+            self._reported(number, values, float(step), noise)
+            self._extras[number] = values
+            if str(number) in record["ended"]:
+                status, error = record["ended"][str(number)]
+                self._finish(number, _FINAL[status], values, float(step), self.course.spent[number], noise, error)
+
+    def _last_report(self, number: int) -> tuple[int, Values]:
+        """The row of a trial's last report in lanes, and all metrics of it."""
+        row = next(r for r in reversed(self.tell_rows[number]) if self.rows.table.status[r] == Status.REPORTED)
+        return row, self._extras[number]
 
     def _confirm(self, record: Record) -> None:
         self.confirmed.append(record)
@@ -184,9 +219,13 @@ class Fold:
         parsed = Space.from_json(logged)
         return self.given if self.given is not None and not self.given.difference(parsed) else parsed
 
-    def _minimised(self, values: dict[str, float | str]) -> list[float]:
+    def _minimised(self, values: Values) -> list[float]:
         """y in the order of the outcomes; NaN where one is missing."""
         return [sign * float(values.get(o.name, math.nan)) for o, sign in zip(self.outcomes, self._signs, strict=True)]
+
+    def _deviations(self, noise: Values | None) -> float | list[float]:
+        """Standard deviations in the order of the outcomes; NaN where one is missing."""
+        return math.nan if noise is None else [float(noise.get(o.name, math.nan)) for o in self.outcomes]
 
     def _satisfied(self, y: list[float]) -> bool:
         return all(o.threshold is None or v <= sign * o.threshold for o, v, sign in zip(self.outcomes, y, self._signs, strict=True))
@@ -203,5 +242,7 @@ _KINDS = {
     "sampler": Fold._sampler,
     "scheduler": Fold._scheduler,
     "decision": Fold._decision,
+    "train": Fold._train,
+    "segment": Fold._segment,
     "confirm": Fold._confirm,
 }

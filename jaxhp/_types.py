@@ -134,6 +134,7 @@ class Scheduler(NamedTuple):
     keep: Callable[[Any, Ints], Bools]
     decide: Callable[[Any, Slots], Decision]
     name: str = "custom"
+    every: int | None = None  # steps between the points at which it wants reports, where it has a wish
 
 
 class Posterior(NamedTuple):

@@ -87,7 +87,7 @@ def asha(eta: int = 3, min_steps: int = 1, max_steps: int | None = None) -> Sche
             jobs = _last_resort(state, elsewhere)
         return place(slots, jobs, state.trials, state.problem.space.d)
 
-    return Scheduler(init, _tell, keep, decide, name)
+    return Scheduler(init, _tell, keep, decide, name, min_steps)
 
 
 def _tell(state: AshaState, rows: Trials) -> AshaState:

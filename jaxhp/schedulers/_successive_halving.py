@@ -101,7 +101,7 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
             jobs = [Job(number, steps[1 - minus_rung], False) for minus_rung, _, _, number in _as_it_stands(state, elsewhere, eta)[:room]]
         return place(slots, jobs, state.trials, state.problem.space.d)
 
-    return Scheduler(init, tell, keep, decide, name)
+    return Scheduler(init, tell, keep, decide, name, min_steps)
 
 
 def _best(keys: list[Key], n: int, eta: int) -> list[Key]:

@@ -97,6 +97,7 @@ class Lanes:
         self.mesh = mesh
         self.shapes: Shapes = check(trainable, hparams, metrics)
         self._dtypes = {name: np.dtype(jnp.result_type(x)) for name, x in hparams.items()}
+        self._row = jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
         self._lane = lane
         train, validation = trainable.data["train"], trainable.data["validation"]
@@ -130,9 +131,7 @@ class Lanes:
     def init(self) -> LaneState:
         """All lanes idle."""
         k = self.width
-        zeros = jax.jit(
-            lambda: jax.tree.map(lambda x: jnp.zeros((k, *x.shape), x.dtype), self._packed_shapes()), out_shardings=self._lane
-        )
+        zeros = jax.jit(lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.empty()), out_shardings=self._lane)
         return LaneState(
             model=zeros(),
             number=np.full(k, -1, np.int64),
@@ -154,7 +153,7 @@ class Lanes:
         t: Sequence[int] | None = None,
         model: State | None = None,
     ) -> LaneState:
-        """Puts trials into slots: from their initial weights, or from `model`, rows (len(slots), ...) that stand at step `t`.
+        """Puts trials into slots: from their initial weights, or from `model`, rows (len(slots), ...) or more that stand at step `t`.
 
         Raises:
             TrainableError: a slot is out of range, a hyperparameter is missing, or `until` is no whole number of segments.
@@ -182,8 +181,9 @@ class Lanes:
         if model is None:
             weights = self._fresh(state.model, columns, *_named(number, replicate), mask, self._seed_key)
         else:
-            rows = jax.tree.map(lambda leaf, shape: _spread(leaf, index, (self.width, *shape.shape), shape.dtype), model, self._packed_shapes())
-            weights = self._place(state.model, rows, mask)
+            places = np.full(self.width, self.width, np.int32)  # beyond the last lane: dropped
+            places[: len(index)] = index
+            weights = self._place(state.model, jax.tree.map(lambda leaf: _filled_up(leaf, self.width), model), places)
         return LaneState(weights, number, replicate, columns, at, stop)
 
     def run(self, state: LaneState) -> tuple[LaneState, dict[str, jax.Array]]:
@@ -217,6 +217,10 @@ class Lanes:
         """One row of `gather` (no lane axis) as the trainable's own state."""
         return _unpacked(row, self.shapes.state)
 
+    def empty(self) -> State:
+        """The shapes (k, ...) of the lanes' models."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype), self._row)
+
     @property
     def compiled(self) -> int:
         """How many training programs were compiled so far."""
@@ -225,7 +229,7 @@ class Lanes:
     @property
     def lane_bytes(self) -> int:
         """Bytes of one lane's model."""
-        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self._packed_shapes()))
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self._row))
 
     def close(self) -> None:
         """Ends the thread that reads ahead, where the data is a stream."""
@@ -302,8 +306,8 @@ class Lanes:
         fresh = self._over_lanes(lambda key, h: _packed(self.trainable.init(key, h), self.shapes.state), (0, 0))(keys, hparams)
         return _chosen(mask, fresh, model)
 
-    def _placed(self, model: State, rows: State, mask: jax.Array) -> State:
-        return _chosen(mask, rows, model)
+    def _placed(self, model: State, rows: State, places: jax.Array) -> State:
+        return jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), model, rows)
 
     def _over_lanes(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         """`vmap`, or for one lane the function itself: what is not batched compiles to faster programs."""
@@ -315,9 +319,6 @@ class Lanes:
             return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*only))
 
         return single
-
-    def _packed_shapes(self) -> Any:
-        return jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)
 
 
 def _seeded(seed: int) -> jax.Array:
@@ -350,9 +351,12 @@ def _chosen(mask: jax.Array, new: State, old: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
-def _spread(rows: Any, index: Ints, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-    full = np.zeros(shape, dtype)
-    full[index] = rows
+def _filled_up(rows: Any, k: int) -> Any:
+    """Rows (n, ...) as (k, ...): one program places any number of them."""
+    if len(rows) == k:
+        return rows
+    full = np.zeros((k, *rows.shape[1:]), rows.dtype)
+    full[: len(rows)] = rows
     return full
 
 
