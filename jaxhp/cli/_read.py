@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 import typer
 from rich.markup import escape
 
+from jaxhp._types import Status
 from jaxhp.cli._console import err, number, out, print_best, print_table, print_trial, write_report
 from jaxhp.cli._database import existing, opened_study
 from jaxhp.errors import StorageError, StudyError
@@ -37,8 +38,9 @@ def list_studies(storage: Storage) -> None:
         failed = sum(t.error is not None for t in finished)
         metrics = ", ".join(o.name for o in study.outcomes)
         best = ", ".join(number(front[0].values[o.name]) for o in study.outcomes) if front else "-"
-        rows.append([name, metrics, str(len(finished)), str(failed), str(len(study.running)), best, study.sampler])
-    header = ["study", "metric", "finished", "failed", "running", "best", "sampler"]
+        stopped = sum(t.status == Status.STOPPED for t in finished)
+        rows.append([name, metrics, *map(str, (len(finished), failed, stopped, len(study.running))), best, study.sampler])
+    header = ["study", "metric", "finished", "failed", "stopped", "running", "best", "sampler"]
     print_table(Table(log.url, header, rows, "" if rows else "No study yet."))
 
 
@@ -55,7 +57,10 @@ def show(
     if trial is not None:
         print_trial(opened, trial)
         return
-    out.print(f"[bold]{escape(opened.name)}[/] in {escape(opened.storage)}: sampler {escape(opened.sampler)}, seed {opened.seed}")
+    scheduler = f", scheduler {escape(opened.scheduler)}" if opened.scheduler is not None else ""
+    out.print(
+        f"[bold]{escape(opened.name)}[/] in {escape(opened.storage)}: sampler {escape(opened.sampler)}{scheduler}, seed {opened.seed}"
+    )
     out.print(escape(str(opened.space)))
     for table in report.summary(opened, top):
         out.print()

@@ -67,6 +67,7 @@ class Columns(NamedTuple):
     storage: str
     seed: int
     sampler: str
+    scheduler: str | None
     running: int
     trials: list[Trial]
     complete: np.ndarray[Any, np.dtype[np.bool_]]  # (n,) finite results that meet the constraints
@@ -116,6 +117,7 @@ def columns(study: Study) -> Columns:
         storage=study.storage,
         seed=study.seed,
         sampler=study.sampler,
+        scheduler=study.scheduler,
         running=len(study.running),
         trials=trials,
         complete=complete,
@@ -160,10 +162,9 @@ def _parameters(study: Study, trials: list[Trial]) -> list[Parameter]:
 
 def _curves(study: Study, sign: float) -> list[Curve]:
     rows = study.trials
-    reported = rows.status == Status.REPORTED
-    curves = []
-    for number in np.unique(rows.number[reported]).tolist():
-        mine = reported & (rows.number == number)
-        order = np.argsort(rows.fidelity[mine], kind="stable")
-        curves.append(Curve(number, rows.fidelity[mine][order], sign * rows.y[mine, 0][order]))
-    return curves
+    reported = np.flatnonzero(rows.status == Status.REPORTED)
+    if not len(reported):
+        return []
+    order = reported[np.lexsort((rows.fidelity[reported], rows.number[reported]))]
+    ends = np.flatnonzero(np.diff(rows.number[order])) + 1
+    return [Curve(int(rows.number[i[0]]), rows.fidelity[i], sign * rows.y[i, 0]) for i in np.split(order, ends)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from jaxhp._types import Status
 from jaxhp.analysis import Explanation
 from jaxhp.errors import MissingExtra
 from jaxhp.report import _figures, _surrogate
@@ -59,10 +60,13 @@ def _plotly() -> str:
 
 def _summary(c: Columns) -> str:
     seconds = sum(t.seconds for t in c.trials if math.isfinite(t.seconds))
+    stopped = sum(t.status == Status.STOPPED for t in c.trials)
+    more = (f", {stopped} stopped early" if stopped else "") + (f", {c.running} running" if c.running else "")
     facts = {
-        "trials": f"{len(c.trials)} finished, {int(c.failed.sum())} failed" + (f", {c.running} running" if c.running else ""),
+        "trials": f"{len(c.trials)} finished, {int(c.failed.sum())} failed{more}",
         "metrics": ", ".join(f"{m.name} ({_role(m)})" for m in c.metrics),
         "sampler": f"{c.sampler}, seed {c.seed}",
+        **({"scheduler": c.scheduler} if c.scheduler is not None else {}),
         "time in trials": f"{seconds:.1f} s",
         "log": c.storage,
     }
