@@ -134,8 +134,10 @@ def simulated(
             if len(held) == lanes and (asked < trials or fresh) and (decision.number >= 0).any():
                 continue  # all that started was stopped at once
             return SimulatedRun(joined(told), moments, reached)
-        now, lane, number, step = heapq.heappop(running)
-        held[lane] = number if report(number, step) else -1
+        now = math.ceil(running[0][0])
+        while running and running[0][0] <= now:  # all that end within this segment
+            _, lane, number, step = heapq.heappop(running)
+            held[lane] = number if report(number, step) else -1
         if len(moments) > 100 * trials:
             raise _broken(scheduler, "a run comes to its end", f"{len(moments)} decisions for {trials} trials of {steps} steps")
 
