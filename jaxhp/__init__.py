@@ -37,6 +37,11 @@ _MODULE_OF = {
     "asha": "schedulers",
     "successive_halving": "schedulers",
     "patience": "schedulers",
+    "supervised": "train",
+    "Trainable": "train",
+    "Lanes": "train",
+    "Stream": "train",
+    "Progress": "_training",
     "pareto_front": "pareto",
     "JaxhpError": "errors",
     "SpaceError": "errors",
@@ -44,12 +49,13 @@ _MODULE_OF = {
     "SpaceExhausted": "errors",
     "SamplerError": "errors",
     "SchedulerError": "errors",
+    "TrainableError": "errors",
     "StorageError": "errors",
     "LogConflict": "errors",
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }
-_MODULES = ("analysis", "errors", "report", "samplers", "schedulers", "space", "storage", "study", "testing")
+_MODULES = ("analysis", "errors", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
 
 __all__ = [*_MODULE_OF, *_MODULES, "__version__"]
 

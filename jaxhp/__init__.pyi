@@ -9,6 +9,8 @@ from jaxhp import space as space
 from jaxhp import storage as storage
 from jaxhp import study as study
 from jaxhp import testing as testing
+from jaxhp import train as train
+from jaxhp._training import Progress as Progress
 from jaxhp._types import Problem as Problem
 from jaxhp._types import Sampler as Sampler
 from jaxhp._types import Scheduler as Scheduler
@@ -24,6 +26,7 @@ from jaxhp.errors import SpaceError as SpaceError
 from jaxhp.errors import SpaceExhausted as SpaceExhausted
 from jaxhp.errors import StorageError as StorageError
 from jaxhp.errors import StudyError as StudyError
+from jaxhp.errors import TrainableError as TrainableError
 from jaxhp.pareto import pareto_front as pareto_front
 from jaxhp.samplers import auto as auto
 from jaxhp.samplers import bayes as bayes
@@ -44,6 +47,10 @@ from jaxhp.space import Int as Int
 from jaxhp.space import Ordinal as Ordinal
 from jaxhp.space import Space as Space
 from jaxhp.study import Study as Study
+from jaxhp.train import Lanes as Lanes
+from jaxhp.train import Stream as Stream
+from jaxhp.train import Trainable as Trainable
+from jaxhp.train import supervised as supervised
 from jaxhp.trial import Trial as Trial
 
 __version__: str

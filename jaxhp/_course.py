@@ -22,9 +22,11 @@ class Course:
     def __init__(self) -> None:
         self.run: Record | None = None  # the record of the last `study.train`
         self.records: list[Record] = []  # decisions and segments, in order
+        self.segments: list[Record] = []  # all that ever ran, with other numbers of lanes too
         self.number: Ints = np.zeros(0, np.int64)  # (k,) trial in each lane, -1 idle
         self.t: npt.NDArray[np.int32] = np.zeros(0, np.int32)  # (k,)
         self.until: npt.NDArray[np.int32] = np.zeros(0, np.int32)  # (k,)
+        self.started: set[int] = set()  # trials that were ever put into a lane
         self.spent: dict[int, float] = {}  # seconds of the device that each trial took
 
     @property
@@ -34,9 +36,10 @@ class Course:
         return result
 
     def train(self, record: Record) -> None:
-        """`study.train` was called: the first time, or to go on."""
-        if self.run is None:
-            k = record["lanes"]
+        """`study.train` was called: the first time, to go on, or with fewer lanes, which then start empty."""
+        k = record["lanes"]
+        if k != len(self.number):
+            self.records, self.started = [], set()
             self.number, self.t, self.until = np.full(k, -1, np.int64), np.zeros(k, np.int32), np.zeros(k, np.int32)
         self.run = record
 
@@ -47,11 +50,13 @@ class Course:
         self.number[lanes] = record["number"]
         self.t[lanes] = record["t"]
         self.until[lanes] = record["until"]
+        self.started.update(n for n in record["number"] if n >= 0)
 
     def segment(self, record: Record) -> None:
         """The busy lanes advanced; those whose trial ended are idle."""
         assert self.run is not None
         self.records.append(record)
+        self.segments.append(record)
         busy = self.busy
         self.t = np.where(busy, np.minimum(self.t + self.run["segment"], self.until), self.t).astype(np.int32)
         share = record["seconds"] / max(1, int(busy.sum()))
@@ -62,7 +67,7 @@ class Course:
 
     def curves(self) -> dict[str, npt.NDArray[Any]]:
         """number, step and every metric, one entry per report."""
-        segments = [r for r in self.records if r["kind"] == "segment"]
+        segments = self.segments
         names = list(dict.fromkeys(name for r in segments for name in r["values"]))
         columns: dict[str, npt.NDArray[Any]] = {
             "number": np.array([n for r in segments for n in r["numbers"]], np.int64),

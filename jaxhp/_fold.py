@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -97,6 +97,11 @@ class Fold:
         """The canonical point (d,) of a trial."""
         u: Floats = self.rows.table.u[self.ask_row[number]]
         return u
+
+    def standing(self) -> dict[int, int]:
+        """How many unfinished trials reported last at each step, in lanes."""
+        steps = (int(self.rows.table.fidelity[self.tell_rows[n][-1]]) for n in self.owner if n in self._extras)
+        return dict(sorted(Counter(steps).items()))
 
     def _ask(self, record: Record) -> None:
         number = record["number"]

@@ -12,6 +12,7 @@ import operator
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxhp._run import Callback, Objective
+    from jaxhp._training import SegmentCallback, Training
     from jaxhp.analysis import Explanation
     from jaxhp.confirm import Confirmation
     from jaxhp.samplers._model import Model
+    from jaxhp.train import Trainable
 
 _SCALARS = (float, int, np.floating, np.integer)
 
@@ -132,6 +135,7 @@ class Study:
             self._fold.apply(record)
         check_header(self._log.url, name, records[0], header, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler)
+        self._training: Training | None = None  # this process's hold on the lanes
         self._modelled: tuple[int, Model] | None = None  # the last surrogate that was asked for, and the log position it is of
         if self._fold.sampler != sampler.name and space is not None:
             self._session.append({"kind": "sampler", "sampler": sampler.name, "time": time.time()})
@@ -457,6 +461,85 @@ class Study:
 
         run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed)
         return self
+
+    def train(
+        self,
+        trainable: Trainable,
+        trials: int | None = None,
+        *,
+        steps: int | None = None,
+        lanes: int | str = "auto",
+        scheduler: Scheduler | None = None,
+        seeds: int | None = None,
+        evaluate_every: int | None = None,
+        bank: str = "auto",
+        bank_bytes: int | None = None,
+        checkpoint: str | Path | None = "auto",
+        checkpoint_every: float = 60.0,
+        callbacks: Sequence[SegmentCallback] = (),
+        timeout: float | None = None,
+        mesh: Any = None,
+    ) -> Study:
+        """Trains configurations side by side in one compiled program until the study holds `trials` trials (docs/lanes.md).
+
+        Run again after an interruption, even a kill, it does the rest: the same trials, the same best, bit for bit.
+
+        Args:
+            trainable: from `jaxhp.supervised`, or a `jaxhp.Trainable`.
+            trials: how many trials the study shall hold in all.
+            steps: of a full run.
+            lanes: how many train at once; "auto" measures, and the study keeps to the number from then on.
+            scheduler: who is given more steps, such as `jaxhp.asha(min_steps=100)`; the study's own, or everyone to the end.
+            seeds: train each configuration under so many seeds, and tell mean and standard error.
+            evaluate_every: steps between evaluations, which are the points at which a trial may stop; by default the scheduler's wish,
+                or a twentieth of `steps`.
+            bank: where paused weights wait: "host", "device", or "auto".
+            bank_bytes: how much they may take; a trial whose weights were given up is trained again when it is promoted.
+            checkpoint: a folder; "auto" is beside an SQLite storage, None keeps none.
+            checkpoint_every: seconds between checkpoints.
+            callbacks: each is called as `callback(study, progress)` after a segment (`jaxhp.Progress`).
+            timeout: seconds after which training pauses at the next segment.
+            mesh: a one-axis `jax.sharding.Mesh` to spread the lanes over.
+
+        Returns:
+            The study, for `study.train(...).best`.
+
+        Raises:
+            StudyError: an argument is not valid, or differs from what the study was trained with.
+            TrainableError: the trainable breaks a rule.
+        """
+        from jaxhp._train import train
+
+        with self._lock:
+            train(
+                self, trainable, trials=trials, steps=steps, lanes=lanes, scheduler=scheduler, seeds=seeds, evaluate_every=evaluate_every,
+                bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=tuple(callbacks),
+                timeout=timeout, mesh=mesh,
+            )  # fmt: skip
+        return self
+
+    def state(self, number: int, replicate: int = 0) -> Any:
+        """The trained state of a trial, as its trainable made it: kept where it was the best, else trained again, which gives the same.
+
+        Raises:
+            StudyError: it was not trained in lanes, or `train` was not called in this process.
+        """
+        from jaxhp._train import state
+
+        with self._lock:
+            return state(self, number, replicate)
+
+    @property
+    def best_state(self) -> Any:
+        """The trained state of `best`."""
+        return self.state(self.best.number)
+
+    @property
+    def curves(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Learning curves of trials in lanes, columnar: number, step, and every metric, one entry per report."""
+        with self._lock:
+            self._session.sync()
+            return self._fold.course.curves()
 
     def confirm(self, objective: Objective, *, top: int = 5, repeats: int = 5, label: str = "confirm") -> list[Confirmation]:
         """Evaluates the best configurations again on fresh seeds (see `jaxhp.confirm`)."""

@@ -16,7 +16,9 @@ STOREYS = {
     **dict.fromkeys(["_parameters", "_axis", "_tree", "_constraints", "_feasible", "_between"], 1),  # parts of a space
     **dict.fromkeys(["samplers", "schedulers", "gp", "acquisition", "pareto", "train"], 2),
     **dict.fromkeys(["study", "storage", "analysis", "confirm", "trial"], 3),
-    **dict.fromkeys(["_fold", "_header", "_outcomes", "_owner", "_rows", "_run", "_session"], 3),  # parts of a study
+    **dict.fromkeys(
+        ["_course", "_fold", "_header", "_outcomes", "_owner", "_rows", "_run", "_session", "_train", "_training"], 3
+    ),  # parts of a study
     **dict.fromkeys(["cli", "__main__", "report", "dashboard", "interop", "executors", "testing"], 4),
 }
 
@@ -28,6 +30,7 @@ DOORS = {
     "jax": {"train"},
     "flax": {"train"},
     "optax": {"train"},
+    "orbax": {"train._checkpoint"},
     "sqlalchemy": {"storage._sql"},
     "typer": {"cli"},
     "rich": {"cli"},

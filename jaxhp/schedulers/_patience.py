@@ -88,4 +88,4 @@ def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None =
     def decide(state: PatienceState, slots: Slots) -> Decision:
         return inner.decide(state.inner, slots)
 
-    return Scheduler(init, tell, keep, decide, name)
+    return Scheduler(init, tell, keep, decide, name, inner.every)

@@ -11,6 +11,7 @@ neighbours: every key is folded from (seed, number, replicate, purpose, step), a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -87,7 +88,8 @@ class Lanes:
                 raise TrainableError(f"{name}: expected a positive integer, got {value!r}")
         if mesh is not None and (len(mesh.axis_names) != 1 or width % mesh.size):
             raise TrainableError(
-                f"mesh: {width} lanes do not divide over a mesh of shape {dict(mesh.shape)}; give it one axis and a multiple of its size as lanes"
+                f"mesh: {width} lanes do not divide over a mesh of shape {dict(mesh.shape)}; "
+                "give it one axis, and a multiple of its size as lanes"
             )
         self.trainable = trainable
         self.width = width
@@ -96,7 +98,7 @@ class Lanes:
         self.ragged = ragged
         self.mesh = mesh
         self.shapes: Shapes = check(trainable, hparams, metrics)
-        self._dtypes = {name: np.dtype(jnp.result_type(x)) for name, x in hparams.items()}
+        self.example = {name: np.asarray(x) for name, x in hparams.items()}
         self._row = jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
         self._lane = lane
@@ -105,6 +107,8 @@ class Lanes:
         self._train = None if self._stream else jax.device_put(train, every)
         self._validation = jax.device_put(validation, every)
         self._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), every)
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
+        self._programs: dict[int, Future[Any]] = {}
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None  # initial draws compile 5 times faster
         if mesh is None:
             self._segment = jax.jit(self._advance, donate_argnums=0)
@@ -136,7 +140,7 @@ class Lanes:
             model=zeros(),
             number=np.full(k, -1, np.int64),
             replicate=np.zeros(k, np.int32),
-            hparams={name: np.ones(k, dtype) for name, dtype in self._dtypes.items()},
+            hparams={name: np.repeat(x, k) for name, x in self.example.items()},
             t=np.zeros(k, np.int32),
             until=np.zeros(k, np.int32),
         )
@@ -159,7 +163,7 @@ class Lanes:
             TrainableError: a slot is out of range, a hyperparameter is missing, or `until` is no whole number of segments.
         """
         index = np.asarray(slots, np.int64)
-        if len(index) and not (0 <= index.min() and index.max() < self.width):
+        if len(index) and not (index.min() >= 0 and index.max() < self.width):
             raise TrainableError(f"slots: {list(slots)} are not all in 0 ... {self.width - 1}")
         number, replicate = state.number.copy(), state.replicate.copy()
         at, stop = state.t.copy(), state.until.copy()
@@ -199,7 +203,7 @@ class Lanes:
             wanted += wanted[-1:] * (_power_of_two(len(wanted)) - len(wanted))
             chunks = self._stream.take(wanted)
             place = np.minimum(np.searchsorted(wanted, at), len(wanted) - 1).astype(np.int32)
-        model, metrics = self._segment(
+        model, metrics = self._program(0 if chunks is None else len(jax.tree.leaves(chunks)[0]), chunks, place).result()(
             state.model, state.hparams, *_named(state.number, state.replicate), state.t, state.until,
             train, self._validation, self._seed_key, chunks, place,
         )  # fmt: skip
@@ -213,6 +217,10 @@ class Lanes:
         index = np.asarray(slots, np.int64)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[index], state.model)
 
+    def on_device(self, model: State) -> State:
+        """Arrays (k, ...) of the host as the lanes' models."""
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, self._lane), model)
+
     def unpacked(self, row: State) -> State:
         """One row of `gather` (no lane axis) as the trainable's own state."""
         return _unpacked(row, self.shapes.state)
@@ -223,16 +231,36 @@ class Lanes:
 
     @property
     def compiled(self) -> int:
-        """How many training programs were compiled so far."""
-        return int(self._segment._cache_size())
+        """How many training programs were compiled so far: one, and for streams one per power of two of chunks in use."""
+        return sum(program.done() for program in self._programs.values())
 
     @property
     def lane_bytes(self) -> int:
         """Bytes of one lane's model."""
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self._row))
 
+    def compile_ahead(self) -> None:
+        """Starts to compile the segment in a thread, so that the host can do something else meanwhile. `run` waits for it."""
+        if self._stream is None:
+            self._program(0, None, None)
+
+    def _program(self, variant: int, chunks: Any, place: Any) -> Future[Any]:
+        """The compiled segment, which is being compiled from the first time on that it is asked for."""
+        ready = self._programs.get(variant)
+        if ready is None:
+            k = self.width
+            number = jax.ShapeDtypeStruct((k,), np.uint32)
+            step = jax.ShapeDtypeStruct((k,), np.int32)
+            hparams = {name: jax.ShapeDtypeStruct((k,), x.dtype) for name, x in self.example.items()}
+            arguments = (
+                self.empty(), hparams, number, number, step, step, self._train, self._validation, self._seed_key, chunks, place,
+            )  # fmt: skip
+            ready = self._programs[variant] = self._compiler.submit(lambda: self._segment.lower(*arguments).compile())
+        return ready
+
     def close(self) -> None:
-        """Ends the thread that reads ahead, where the data is a stream."""
+        """Ends the threads that compile and read ahead."""
+        self._compiler.shutdown(wait=False, cancel_futures=True)
         if self._stream is not None:
             self._stream.close()
 
@@ -294,9 +322,10 @@ class Lanes:
             return lambda j, t, place: jax.tree.map(lambda c: c[place, j], chunks), 0
         trainable = self.trainable
         if self.segment >= trainable.epoch:
-            if trainable.rows is None:
+            draw = trainable.rows
+            if draw is None:
                 return lambda j, t, place: trainable.batch(train, order, j), None
-            rows = jax.vmap(lambda j: trainable.rows(order, j))(jnp.arange(self.segment, dtype=jnp.int32))
+            rows = jax.vmap(lambda j: draw(order, j))(jnp.arange(self.segment, dtype=jnp.int32))
             return lambda j, t, place: trainable.taken(train, rows[j]), None
         own = self._over_lanes(lambda t: trainable.at(train, order, t), (0,))
         return lambda j, t, place: own(t), 0

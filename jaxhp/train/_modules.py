@@ -55,8 +55,9 @@ def network(module: Any) -> Network:
         if names in (["h"], ["hparams"]):
             return _linen(module)
     raise TrainableError(
-        f"module: {module!r} is no network that is known here. Pass a flax linen module (or a function of `hparams` that makes one), a function of "
-        "`rngs` that makes an nnx module, a function of `key` that makes a callable pytree, or a pair (init(key), apply(params, x))"
+        f"module: {module!r} is no network that is known here. Pass a flax linen module (or a function of `hparams` that makes one), a "
+        "function of `rngs` that makes an nnx module, a function of `key` that makes a callable pytree, "
+        "or a pair (init(key), apply(params, x))"
     )
 
 
@@ -101,12 +102,16 @@ def _nnx(make: Callable[..., Any], wants_hparams: bool) -> Network:
         rngs = nnx.Rngs(params=key, dropout=jax.random.fold_in(key, 1))
         return make(rngs=rngs, hparams=hparams) if wants_hparams else make(rngs=rngs)
 
+    def halves(module: Any) -> tuple[Any, Any, Any]:
+        graph, params, *rest = nnx.split(module, nnx.Param, ...)
+        return graph, params, rest[0]
+
     def start(key: jax.Array, x: Any, hparams: Any) -> Any:
-        _, params, rest = nnx.split(made(key, hparams), nnx.Param, ...)
+        _, params, rest = halves(made(key, hparams))
         return {"params": nnx.to_pure_dict(params), "rest": nnx.to_pure_dict(rest)}
 
     def run(variables: Any, x: Any, hparams: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        graph, params, rest = nnx.split(made(jax.random.key(0), hparams), nnx.Param, ...)
+        graph, params, rest = halves(made(jax.random.key(0), hparams))
         nnx.replace_by_pure_dict(params, variables["params"])
         nnx.replace_by_pure_dict(rest, variables["rest"])
         module = nnx.merge(graph, params, rest, copy=True)
@@ -116,7 +121,7 @@ def _nnx(make: Callable[..., Any], wants_hparams: bool) -> Network:
         else:
             module.eval()
         outputs = module(x)
-        return outputs, nnx.to_pure_dict(nnx.split(module, nnx.Param, ...)[2]) if train else variables["rest"]
+        return outputs, nnx.to_pure_dict(halves(module)[2]) if train else variables["rest"]
 
     return Network(start, run)
 

@@ -76,7 +76,9 @@ def supervised(
         variables = net.init(key, x, hparams)
         return variables | {"optimizer": optimizer(hparams).init(variables["params"])}
 
-    def mean_loss(params: Any, rest: Any, x: Any, y: Any, weight: jax.Array | None, hparams: Hparams, key: jax.Array) -> tuple[jax.Array, Any]:
+    def mean_loss(
+        params: Any, rest: Any, x: Any, y: Any, weight: jax.Array | None, hparams: Hparams, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
         low = _cast({"params": params, "rest": rest}, precision)
         outputs, new = net.apply(low, _cast(x, precision), hparams, key, True)
         losses = scored(outputs, y, hparams)
@@ -159,7 +161,7 @@ def _in_pieces(measured: Callable[[Any], Metrics], split: Any) -> Metrics:
     if head < n:
         rest = measured(jax.tree.map(lambda x: x[head:], split))
         totals = jax.tree.map(lambda total, mean: total + mean * (n - head), totals, rest)
-    return jax.tree.map(lambda total: total / n, totals)
+    return {name: total / n for name, total in totals.items()}
 
 
 def _length(name: str, split: Any) -> int:

@@ -82,7 +82,8 @@ def check(trainable: Trainable, hparams: Mapping[str, Any], metrics: tuple[str, 
     """
     if not isinstance(trainable, Trainable):
         raise TrainableError(
-            f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
+            f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; "
+            "build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
         )
     for name in ("train", "validation"):
         if name not in trainable.data:
@@ -124,10 +125,10 @@ def arrays_only(function: str, state: Any) -> None:
 
 
 def _same(function: str, before: Any, after: Any) -> None:
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    was, now = str(jax.tree.structure(before)), str(jax.tree.structure(after))
+    if was != now:
         raise TrainableError(
-            f"{function} changed the structure of the state:\n  from {jax.tree.structure(before)}\n  to   {jax.tree.structure(after)}\n"
-            "return the same containers that init made"
+            f"{function} changed the structure of the state:\n  from {was}\n  to   {now}\nreturn the same containers that init made"
         )
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
         if (a.shape, a.dtype) != (b.shape, b.dtype):

@@ -1,0 +1,233 @@
+"""`Study.train` and the weights it leaves: arguments checked, lanes built or measured, the loop of `_training.py` started."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxhp import _owner
+from jaxhp._training import SegmentCallback, Training, settings
+from jaxhp._types import Scheduler
+from jaxhp.errors import StudyError
+from jaxhp.schedulers import to_the_end
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
+    from jaxhp.train import Lanes, Trainable
+
+
+def train(
+    study: Study,
+    trainable: Trainable,
+    *,
+    trials: int | None,
+    steps: int | None,
+    lanes: int | str,
+    scheduler: Scheduler | None,
+    seeds: int | None,
+    evaluate_every: int | None,
+    bank: str,
+    bank_bytes: int | None,
+    checkpoint: str | Path | None,
+    checkpoint_every: float,
+    callbacks: Sequence[SegmentCallback],
+    timeout: float | None,
+    mesh: Any,
+) -> None:
+    """See `Study.train`."""
+    fold = study._fold
+    study._session.sync()
+    _check(study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    chosen = scheduler or study._session.scheduler or to_the_end()
+    if evaluate_every is None and fold.course.run is None:
+        evaluate_every = chosen.every
+    steps, segment, seeds = settings(study, fold.course.run, steps, evaluate_every, seeds)
+    if chosen.every is not None and chosen.every % segment:
+        raise StudyError(f"evaluate_every={segment}: {chosen.name} compares trials every {chosen.every} steps; choose a divisor of that")
+    training: Training | None = study._training
+    if training is None or training.lanes.trainable is not trainable:
+        training = _built(
+            study,
+            trainable,
+            trials,
+            steps,
+            segment,
+            seeds,
+            lanes,
+            chosen,
+            bank,
+            bank_bytes,
+            _folder(study, checkpoint),
+            checkpoint_every,
+            mesh,
+        )
+    while True:
+        study._training = training
+        try:
+            training.advance(trials, deadline, callbacks)
+            break
+        except Exception as e:
+            training.forget()
+            smaller = training.lanes.width // seeds // 2
+            if not _exhausted(e) or smaller < 1:
+                raise
+            training.close()
+            training = _built(
+                study, trainable, trials, steps, segment, seeds, smaller * seeds, chosen, bank, bank_bytes,
+                _folder(study, checkpoint), checkpoint_every, mesh, again=True,
+            )  # fmt: skip
+        except BaseException:
+            training.forget()
+            raise
+
+
+def state(study: Study, number: int, replicate: int = 0) -> Any:
+    """See `Study.state`."""
+    from jaxhp.train import _weights
+
+    training: Training | None = study._training
+    fold = study._fold
+    if training is None:
+        raise StudyError(f"state({number}): this process has no trainable to make weights with; call study.train(trainable, ...) first")
+    if not 0 <= number < fold.asked or number not in fold.course.started:
+        raise StudyError(f"state({number}): no such trial was trained; study {study.name!r} has asked {fold.asked}")
+    if not 0 <= replicate < training.run["seeds"]:
+        raise StudyError(f"state({number}, replicate={replicate}): each trial was trained with {training.run['seeds']} seeds")
+    step = int(fold.rows.table.fidelity[fold.tell_rows[number][-1]])
+    rows = training.weights([(number, replicate)], [step])
+    return training.lanes.unpacked(_weights.row(rows, 0))
+
+
+def _built(
+    study: Study,
+    trainable: Trainable,
+    trials: int | None,
+    steps: int,
+    segment: int,
+    seeds: int,
+    lanes: int | str,
+    scheduler: Scheduler,
+    bank: str,
+    bank_bytes: int | None,
+    folder: Path | None,
+    checkpoint_every: float,
+    mesh: Any,
+    again: bool = False,
+) -> Training:
+    from jaxhp.train import Lanes, traced
+    from jaxhp.train._autotune import best_width, keep_programs
+    from jaxhp.train._bank import Bank
+
+    keep_programs()
+    fold = study._fold
+    example = {name: column[0] for name, column in traced(study.space, study.space.default()[None]).items()}
+    metrics = tuple(o.name for o in study.outcomes)
+
+    def make(width: int) -> Lanes:
+        return Lanes(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics, mesh=mesh)
+
+    multiple = seeds * (1 if mesh is None else mesh.size)
+    logged = None if again else fold.course.run
+    if logged is not None:
+        made = make(logged["lanes"] * seeds)
+    elif isinstance(lanes, str):
+        remaining = max(1, (trials if trials is not None else 64) - fold.told)
+        made = best_width(make, remaining * seeds, remaining * seeds * steps / segment / 2, multiple)
+    else:
+        made = make(lanes)
+    shapes = f"{zlib.crc32(repr(made.shapes).encode()):08x}"
+    if logged is not None and logged["shapes"] != shapes:
+        raise StudyError(
+            f"the trainable's state, batches or metrics have other shapes than those that study {study.name!r} was trained with; "
+            "pass the same trainable, or use another name for the study"
+        )
+    made.compile_ahead()
+    run = {
+        "kind": "train",
+        "steps": steps,
+        "segment": segment,
+        "seeds": seeds,
+        "lanes": made.width // seeds,
+        "scheduler": scheduler.name,
+        "shapes": shapes,
+        "owner": _owner.owner(),
+        "time": time.time(),
+    }
+    study._session.append(run)
+    checkpoints = None
+    if folder is not None:
+        from jaxhp.train._checkpoint import Checkpoints
+
+        checkpoints = Checkpoints(folder, f"{shapes} {made.width}")
+    return Training(study, run, scheduler, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every)
+
+
+def _exhausted(error: BaseException) -> bool:
+    from jaxhp.train._autotune import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _folder(study: Study, checkpoint: str | Path | None) -> Path | None:
+    """Where checkpoints go: beside an SQLite file, unless the user says otherwise."""
+    if checkpoint is None:
+        return None
+    if checkpoint != "auto":
+        return Path(checkpoint)
+    scheme, _, path = study.storage.partition("///")
+    return Path(f"{path}.{study.name}.weights") if scheme == "sqlite:" and path else None
+
+
+def _check(
+    study: Study,
+    trials: int | None,
+    steps: int | None,
+    lanes: int | str,
+    scheduler: Scheduler | None,
+    seeds: int | None,
+    evaluate_every: int | None,
+    bank: str,
+    bank_bytes: int | None,
+    checkpoint_every: float,
+    callbacks: Sequence[Callable[..., Any]],
+    timeout: float | None,
+) -> None:
+    whole = {"trials": trials, "steps": steps, "seeds": seeds, "evaluate_every": evaluate_every, "bank_bytes": bank_bytes}
+    whole |= {} if lanes == "auto" else {"lanes": lanes}  # type: ignore[dict-item]
+    for name, value in whole.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise StudyError(f"{name}: expected a positive integer{' or `auto`' if name == 'lanes' else ''}, got {value!r}")
+    if trials is None and timeout is None:
+        raise StudyError("trials: how many? Pass trials=, timeout=, or both")
+    if steps is not None and evaluate_every is not None and evaluate_every > steps:
+        raise StudyError(f"evaluate_every={evaluate_every} is beyond steps={steps}; a full run is never evaluated")
+    if isinstance(lanes, int) and seeds is not None and lanes % seeds:
+        raise StudyError(f"lanes={lanes}: each trial takes seeds={seeds} lanes; choose a multiple")
+    if scheduler is not None and not isinstance(scheduler, Scheduler):
+        raise StudyError(
+            f"scheduler: expected a jaxhp scheduler such as jaxhp.asha(), got {scheduler!r}; is a pair of parentheses missing?"
+        )
+    if bank not in ("auto", "host", "device"):
+        raise StudyError(f"bank: expected 'auto', 'host' or 'device', got {bank!r}")
+    for name, seconds in (("timeout", timeout), ("checkpoint_every", checkpoint_every)):
+        if seconds is not None and not seconds >= 0:
+            raise StudyError(f"{name}: expected a number of seconds, got {seconds!r}")
+    for callback in callbacks:
+        if not callable(callback):
+            raise StudyError(f"callbacks: expected functions of (study, progress), got {callback!r}")
+    if study._fold.lag is not None:
+        raise StudyError("train: a study with lag= cannot train in lanes; its trials follow from the log as they are, so leave lag out")
+    run = study._fold.course.run
+    if run is None:
+        return
+    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and study._fold.course.busy.any():
+        raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share lanes")
+    if lanes != "auto" and lanes != run["lanes"] * run["seeds"]:
+        raise StudyError(
+            f"lanes={lanes}: study {study.name!r} trains in {run['lanes'] * run['seeds']} lanes, on which its numbers depend "
+            "to the last bit; leave lanes out, or use another name for the study"
+        )

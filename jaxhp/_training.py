@@ -1,0 +1,472 @@
+"""The loop of `Study.train`: the scheduler fills lanes, the device runs a segment, the log takes in what it reports.
+
+What the log says of the lanes (`_course.py`) and what stands on the device are two views of one course. New records are appended first
+and then followed on the device; a process that takes a study up follows the records from its last checkpoint, or from the start, until
+both views agree, and goes on. So a run that was killed ends as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from jaxhp import _owner
+from jaxhp._types import Floats, Record, Scheduler, Slots
+from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
+    from jaxhp.train._bank import Bank, Name
+    from jaxhp.train._checkpoint import Checkpoints
+    from jaxhp.train._lanes import Lanes, LaneState
+
+_EXPLODED = 1e15  # a loss beyond this has diverged, even if it is still finite
+
+
+class Progress(NamedTuple):
+    """Where training stands after a segment."""
+
+    segments: int  # run so far
+    asked: int  # trials that have a number
+    finished: int
+    busy: int  # lanes that ran in this segment, of `lanes`
+    lanes: int
+    steps_per_second: float  # of all lanes together
+    standing: dict[int, int]  # step -> how many unfinished trials reported there last: the rungs
+    best: float | None  # value of the best finished trial
+
+
+SegmentCallback: TypeAlias = Callable[["Study", Progress], None]
+
+
+class Training:
+    """One process's hold on the lanes of a study."""
+
+    def __init__(
+        self, study: Study, run: Record, scheduler: Scheduler, lanes: Lanes, bank: Bank, checkpoints: Checkpoints | None, pause: float
+    ) -> None:
+        self.study = study
+        self.run = run
+        self.lanes = lanes
+        self.bank = bank
+        self._scheduler = scheduler
+        self._checkpoints = checkpoints
+        self._pause = pause  # seconds between two checkpoints
+        self._saved_at = time.monotonic()
+        self._state: LaneState | None = None  # None: not known, to be restored
+        self._followed = 0  # records of the course that the device has followed
+        self._best: int | None = None  # the trial whose weights are kept
+        self.segments = 0
+
+    def advance(self, trials: int | None, deadline: float | None, callbacks: Sequence[SegmentCallback]) -> None:
+        """Trains until the study holds `trials` trials and all are finished, or the deadline passes."""
+        study = self.study
+        session, course = study._session, study._fold.course
+        session.schedule(self._scheduler, self.run["steps"])
+        self._take_up()
+        if self._state is None:
+            self._restore()
+        while True:
+            while self._followed < len(course.records):
+                self._follow(course.records[self._followed])
+            last = course.records[-1] if course.records else None
+            if not course.busy.any() or last is None or last["kind"] == "segment" or last["more"]:
+                self._fill(trials, deadline)
+                if self._followed < len(course.records):
+                    continue
+                if not course.busy.any():
+                    return
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            self._save()
+            busy = int(course.busy.sum())
+            seconds = self._segment(trials, deadline)
+            progress = self._progress(busy, seconds)
+            for callback in callbacks:
+                callback(study, progress)
+
+    def weights(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
+        """Rows of the models of trials at the steps where they stand: from the bank, or trained again."""
+        missing = [(name, step) for name, step in zip(names, steps, strict=True) if name not in self.bank]
+        if not missing:
+            return self.bank.take(names)
+        rows = self._retrained([name for name, _ in missing], [step for _, step in missing])
+        known = [name for name in names if name in self.bank]
+        if not known:
+            return rows
+        from jaxhp.train import _weights
+
+        order = {name: i for i, name in enumerate([*known, *(name for name, _ in missing)])}
+        here = _weights.chosen(self.bank.take(known), range(len(known)))
+        return _weights.chosen(_weights.joined([here, rows]), [order[name] for name in names])
+
+    # -- deciding --------------------------------------------------------------------------------------------------
+
+    def _fill(self, trials: int | None, deadline: float | None) -> None:
+        """Appends what the scheduler says: who stops, then who goes on where."""
+        study, scheduler = self.study, self._scheduler
+        session, fold = study._session, study._fold
+        course = fold.course
+        session.sync()
+        busy = np.flatnonzero(course.busy)
+        gone = [i for i in busy.tolist() if not fold.pending(int(course.number[i]))]
+        kept = scheduler.keep(session.scheduled(), course.number[busy]) if course.records else np.ones(len(busy), np.bool_)
+        stopped = busy[~np.asarray(kept, np.bool_)].tolist()
+        if stopped or gone:
+            self._empty(sorted({*stopped, *gone}), [int(course.number[i]) for i in stopped], more=True)
+        free = np.flatnonzero(~course.busy)
+        if not len(free):
+            return
+        held = np.where([fold.pending(int(n)) for n in course.number[free]], course.number[free], -1)
+        running = course.number[course.busy]
+        while True:
+            fresh = self._fresh()
+            decision = scheduler.decide(session.scheduled(), Slots(held, running, np.array(fresh, np.int64)))
+            idle = int((decision.number < 0).sum())
+            if not idle or not self._ask(idle, trials, deadline):
+                break
+        if (decision.number < 0).all():
+            if len(running):
+                if (held >= 0).any():  # they wait in the bank, not in a lane
+                    self._record(free, decision)
+                return
+            paused = sorted(n for n in self._ours() if n in course.started)
+            if paused:
+                self._empty(free.tolist(), paused)
+            return
+        self._record(free, decision)
+
+    def _record(self, free: Any, decision: Any) -> None:
+        self._check(decision)
+        changes = [j for j, i in enumerate(free.tolist()) if decision.number[j] >= 0 or self.study._fold.course.number[i] >= 0]
+        number, parent, t, until = (getattr(decision, name)[changes].tolist() for name in ("number", "parent", "t", "until"))
+        self._decide(free[changes].tolist(), number, parent, t, until, [])
+
+    def _decide(
+        self, lanes: list[int], number: list[int], parent: list[int], t: list[int], until: list[int], stopped: list[int], more: bool = False
+    ) -> None:
+        columns = {"lanes": lanes, "number": number, "parent": parent, "t": t, "until": until}
+        self.study._session.append({"kind": "decision", **columns, "stopped": stopped, "more": more, "time": time.time()})
+
+    def _empty(self, lanes: list[int], stopped: list[int], more: bool = False) -> None:
+        k = len(lanes)
+        self._decide(lanes, [-1] * k, [-1] * k, [0] * k, [0] * k, stopped, more)
+
+    def _check(self, decision: Any) -> None:
+        """A scheduler must keep to the segments and to the trials there are."""
+        steps, segment = self.run["steps"], self.run["segment"]
+        chosen = decision.number >= 0
+        for number, t, until in zip(*(getattr(decision, name)[chosen].tolist() for name in ("number", "t", "until")), strict=True):
+            if not self.study._fold.pending(number) or not t < until <= steps or (until % segment and until != steps):
+                raise SchedulerError(
+                    f"{self._scheduler.name} wants trial {number} to run from step {t} until {until}: this study trains for {steps} steps "
+                    f"in segments of {segment}, so `until` must be a multiple of {segment} or {steps}, beyond t, and the trial unfinished"
+                )
+        taken = decision.number[chosen].tolist()
+        if len(set(taken)) != len(taken):
+            raise SchedulerError(f"{self._scheduler.name} put a trial into two lanes: {sorted(taken)}")
+
+    def _ours(self) -> list[int]:
+        """Unfinished trials of this process, in order."""
+        me = _owner.owner()
+        return sorted(number for number, (owner, _) in self.study._fold.owner.items() if owner == me)
+
+    def _fresh(self) -> list[int]:
+        started = self.study._fold.course.started
+        return [number for number in self._ours() if number not in started]
+
+    def _ask(self, n: int, trials: int | None, deadline: float | None) -> bool:
+        """Asks for up to n more trials; False where there are none to be had."""
+        session, fold = self.study._session, self.study._fold
+        session.sync()
+        room = len(fold.released) + (n if trials is None else max(0, trials - fold.asked))
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        asked = 0
+        while asked < min(n, room):
+            try:
+                asked += len(session.ask(min(n, room) - asked))
+            except SpaceExhausted:
+                break
+        return asked > 0
+
+    def _take_up(self) -> None:
+        """Makes the unfinished trials of processes that are gone, and those that were given back, this process's own."""
+        session, fold = self.study._session, self.study._fold
+        session.sync()
+        me = _owner.owner()
+        dead = {name for name in {owner for owner, _ in fold.owner.values()} if name != me and _owner.gone(name)}
+        for number in sorted({n for n, (owner, _) in fold.owner.items() if owner in dead} | set(fold.released)):
+            session.append({"kind": "lease", "number": number, "owner": me, "time": time.time()})
+
+    # -- on the device ---------------------------------------------------------------------------------------------
+
+    def _segment(self, trials: int | None, deadline: float | None) -> float:
+        """Runs a segment; meanwhile asks for the trials that will be started after it. Returns its seconds."""
+        assert self._state is not None
+        course = self.study._fold.course
+        numbers, busy = course.number.copy(), course.busy
+        begun = time.perf_counter()
+        state, self._state = self._state, None  # until it is known again, should this be interrupted
+        state, metrics = self.lanes.run(state)
+        ends = busy & (course.t + self.run["segment"] >= course.until)
+        self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials, deadline)
+        values = {name: np.asarray(x, np.float64).reshape(len(numbers), -1) for name, x in metrics.items()}
+        seconds = time.perf_counter() - begun
+        self._state = state
+        self._report(np.flatnonzero(busy), values, seconds)
+        return seconds
+
+    def _report(self, busy: Any, values: dict[str, Floats], seconds: float) -> None:
+        """Appends the segment's record: reports, and which trials are complete or have diverged."""
+        fold, seeds, steps = self.study._fold, self.run["seeds"], self.run["steps"]
+        course = fold.course
+        at = np.minimum(course.t[busy] + self.run["segment"], course.until[busy])
+        means = {name: x[busy].mean(axis=1) for name, x in values.items()}
+        watched = [name for name in means if name.startswith("train_") or any(o.name == name for o in fold.outcomes)]
+        ended: dict[str, tuple[str, str | None]] = {}
+        for j, (number, t) in enumerate(zip(course.number[busy].tolist(), at.tolist(), strict=True)):
+            bad = next((name for name in watched if not abs(means[name][j]) < _EXPLODED), None)
+            if bad is not None:
+                ended[str(number)] = ("failed", f"diverged at step {t}: {bad} is {means[bad][j]:g}")
+            elif t >= steps:
+                ended[str(number)] = ("complete", None)
+        record = {
+            "kind": "segment",
+            "numbers": course.number[busy].tolist(),
+            "step": at.tolist(),
+            "values": {name: _listed(x) for name, x in means.items()},
+            "ended": ended,
+            "seconds": seconds,
+            "time": time.time(),
+        }
+        if seeds > 1:
+            spread = {o.name: values[o.name][busy].std(axis=1, ddof=1) / math.sqrt(seeds) for o in fold.outcomes}
+            record["noise"] = {name: _listed(x) for name, x in spread.items()}
+        self.study._session.append(record)
+        self._followed += 1
+        self._after_segment(record)
+
+    def _follow(self, record: Record) -> None:
+        """Does on the device what a record of the log says."""
+        assert self._state is not None
+        self._followed += 1
+        if record["kind"] == "segment":
+            self._state, _ = self.lanes.run(self._state)
+            self._after_segment(record)
+        else:
+            self._fill_lanes(record)
+
+    def _after_segment(self, record: Record) -> None:
+        """Keeps the weights of the best trial, and empties the lanes of those that ended."""
+        assert self._state is not None
+        self.segments += 1
+        best = self.study._fold.best
+        number = self._state.number.copy()
+        if best is not None and best != self._best and str(best) in record["ended"]:
+            slots = np.flatnonzero(number == best).tolist()
+            for name in [] if self._best is None else self._names(self._best):
+                self.bank.drop(name)
+            self.bank.put(self._state, slots, self._names(best), self._hopeless())
+            self._best = best
+        number[np.isin(number, [int(n) for n in record["ended"]])] = -1
+        self._state = self._state._replace(number=number)
+
+    def _fill_lanes(self, record: Record) -> None:
+        state = self._state
+        assert state is not None
+        stopped = set(record["stopped"])
+        before = self._leads(state.number)
+        pausing = [
+            (i, old)
+            for i, new in zip(record["lanes"], record["number"], strict=True)
+            if (old := int(before[i])) >= 0 and old != new and old not in stopped
+        ]
+        if pausing:
+            slots = [slot for i, _ in pausing for slot in self._gang(i)]
+            self.bank.put(state, slots, [name for _, number in pausing for name in self._names(number)], self._hopeless())
+        number, until = state.number.copy(), state.until.copy()
+        for i, new, stop in zip(record["lanes"], record["number"], record["until"], strict=True):
+            if new != before[i]:
+                number[self._gang(i)] = -1
+                until[self._gang(i)] = state.t[self._gang(i)]
+            else:
+                until[self._gang(i)] = stop
+        state = state._replace(number=number, until=until)
+        moves = list(zip(record["lanes"], record["number"], record["parent"], record["t"], record["until"], strict=True))
+        moves = [(i, n, parent, t, stop) for i, n, parent, t, stop in moves if n >= 0 and n != before[i]]
+        for fresh in (True, False):
+            chosen = [m for m in moves if (m[2] < 0) == fresh]
+            if not chosen:
+                continue
+            slots = [slot for i, *_ in chosen for slot in self._gang(i)]
+            names = [name for _, n, *_ in chosen for name in self._names(n)]
+            rows = None
+            if not fresh:
+                parents = [name for _, _, parent, *_ in chosen for name in self._names(parent)]
+                rows = self.weights(parents, [t for _, _, _, t, _ in chosen for _ in range(self.run["seeds"])])
+                for name in parents:
+                    self.bank.drop(name)
+            state = self._placed(state, slots, names, [(t, stop) for *_, t, stop in chosen for _ in range(self.run["seeds"])], rows)
+        for gone in stopped:
+            for name in self._names(gone):
+                self.bank.drop(name)
+        self._state = state
+
+    def _placed(self, state: LaneState, slots: list[int], names: list[Name], spans: list[tuple[int, int]], rows: Any) -> LaneState:
+        from jaxhp.train import traced
+
+        fold = self.study._fold
+        return self.lanes.refill(
+            state,
+            slots,
+            [number for number, _ in names],
+            traced(fold.space, np.array([fold.u(number) for number, _ in names])),
+            [until for _, until in spans],
+            replicates=[replicate for _, replicate in names],
+            t=[t for t, _ in spans],
+            model=rows,
+        )
+
+    def _retrained(self, names: list[Name], steps: list[int]) -> Any:
+        """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
+        from jaxhp.train import _weights
+
+        parts = []
+        for first in range(0, len(names), self.lanes.width):
+            group, ends = names[first : first + self.lanes.width], steps[first : first + self.lanes.width]
+            slots = list(range(len(group)))
+            state = self._placed(self.lanes.init(), slots, group, [(0, end) for end in ends], None)
+            done: dict[int, Any] = {}
+            while len(done) < len(group):
+                state, _ = self.lanes.run(state)
+                for slot in slots:
+                    if slot not in done and state.t[slot] >= ends[slot]:
+                        done[slot] = _weights.chosen(self.lanes.gather(state, [slot]), [0])
+            parts += [done[slot] for slot in slots]
+        return _weights.joined(parts)
+
+    def _hopeless(self) -> list[Name]:
+        """Rows that the bank gives up first: those of trials that stand lowest and are worst there."""
+        fold = self.study._fold
+        table = fold.rows.table
+
+        def standing(name: Name) -> tuple[float, float]:
+            rows = fold.tell_rows.get(name[0])
+            return (math.inf, 0.0) if rows is None else (float(table.fidelity[rows[-1]]), -float(table.y[rows[-1], 0]))
+
+        return [] if self.bank.capacity is None else sorted((n for n in self.bank.names if n[0] != self._best), key=standing)
+
+    def _gang(self, lane: int) -> list[int]:
+        """The slots of the replicates of one lane."""
+        seeds = self.run["seeds"]
+        return list(range(lane * seeds, (lane + 1) * seeds))
+
+    def _names(self, number: int) -> list[Name]:
+        return [(number, replicate) for replicate in range(self.run["seeds"])]
+
+    def _leads(self, column: Any) -> Any:
+        return column[:: self.run["seeds"]]
+
+    # -- coming back -----------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self._checkpoints is None or time.monotonic() - self._saved_at < self._pause:
+            return
+        assert self._state is not None
+        from jaxhp.train import _weights
+        from jaxhp.train._checkpoint import Saved
+
+        state = self._state
+        facts = {
+            "number": state.number.tolist(),
+            "replicate": state.replicate.tolist(),
+            "t": state.t.tolist(),
+            "until": state.until.tolist(),
+            "bank": self.bank.names,
+            "best": self._best,
+            "segments": self.segments,
+        }
+        self._checkpoints.save(Saved(self._followed, _weights.leaves(state.model), self.bank.arrays(), facts))
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        """The lanes as of the last checkpoint, or empty."""
+        from jaxhp.train import _weights, traced
+
+        self._state, self._followed, self._best, self.segments = self.lanes.init(), 0, None, 0
+        self.bank.clear()
+        saved = None if self._checkpoints is None else self._checkpoints.latest(len(self.study._fold.course.records))
+        if saved is None:
+            return
+        fold, facts = self.study._fold, saved.facts
+        number = np.array(facts["number"], np.int64)
+        slots = np.flatnonzero(number >= 0)
+        state = self._state
+        hparams = {name: column.copy() for name, column in state.hparams.items()}
+        if len(slots):
+            for name, column in traced(fold.space, np.array([fold.u(int(n)) for n in number[slots]])).items():
+                hparams[name][slots] = column
+        self._state = state._replace(
+            model=self.lanes.on_device(_weights.like(state.model, saved.model)),
+            number=number,
+            replicate=np.array(facts["replicate"], np.int32),
+            hparams=hparams,
+            t=np.array(facts["t"], np.int32),
+            until=np.array(facts["until"], np.int32),
+        )
+        self.bank.restore([(n, r) for n, r in facts["bank"]], saved.bank)
+        self._followed, self._best, self.segments = saved.boundary, facts["best"], facts["segments"]
+
+    def forget(self) -> None:
+        """After an interruption: what stands on the device is not known; the next `advance` restores it."""
+        self._state = None
+
+    def close(self) -> None:
+        """Lets go of the thread that reads ahead and of the checkpoints."""
+        self.lanes.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def _progress(self, busy: int, seconds: float) -> Progress:
+        fold = self.study._fold
+        return Progress(
+            segments=self.segments,
+            asked=fold.asked,
+            finished=fold.told,
+            busy=busy,
+            lanes=len(fold.course.number),
+            steps_per_second=busy * self.run["seeds"] * self.run["segment"] / max(seconds, 1e-9),
+            standing=fold.standing(),
+            best=None if fold.best is None else self.study._finished(fold.best).value,
+        )
+
+
+def _listed(column: Floats) -> list[float | str]:
+    """Numbers as a record holds them."""
+    return [x if math.isfinite(x) else ("nan" if math.isnan(x) else "inf" if x > 0 else "-inf") for x in column.tolist()]
+
+
+def settings(study: Study, logged: Record | None, steps: int | None, segment: int | None, seeds: int | None) -> tuple[int, int, int]:
+    """(steps, segment, seeds) of this run: what was recorded must not change.
+
+    Raises:
+        StudyError: one of them differs from what the study trains with, or none was ever given.
+    """
+    given = {"steps": steps, "segment": segment, "seeds": seeds}
+    if logged is not None:
+        for name, value in given.items():
+            if value is not None and value != logged[name]:
+                shown = "evaluate_every" if name == "segment" else name
+                raise StudyError(
+                    f"{shown}={value}: study {study.name!r} trains with {shown}={logged[name]}; "
+                    "leave it out, or use another name for the study"
+                )
+        return logged["steps"], logged["segment"], logged["seeds"]
+    if steps is None:
+        raise StudyError("steps: how many steps is a full run? Pass steps=...")
+    return steps, segment if segment is not None else -(-steps // 20), seeds if seeds is not None else 1

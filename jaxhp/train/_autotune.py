@@ -1,0 +1,132 @@
+"""How many lanes: measured, because it depends on the model and the device (1 for wide networks on a CPU, hundreds on a GPU).
+
+Widths are tried from 8 upwards, four times as many each, while a segment's throughput grows by a tenth; 1 is tried where more lanes gain
+little. Measuring ends where the run that is left is short beside compiling another program. The choice is remembered in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxhp.train._lanes import Lanes
+
+GROWTH = 1.1  # a wider program must be this much faster
+SHORT = 3.0  # times the seconds of a compilation: a run shorter than this is not worth another one
+
+
+def cache_folder() -> Path:
+    """Where programs and choices are kept: $JAXHP_CACHE, or ~/.cache/jaxhp."""
+    return Path(os.environ.get("JAXHP_CACHE") or Path.home() / ".cache" / "jaxhp")
+
+
+def keep_programs() -> None:
+    """Turns JAX's persistent compilation cache on, unless the user has chosen one."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a JAX error says that the device's memory is exhausted."""
+    return isinstance(error, (jax.errors.JaxRuntimeError, MemoryError)) and (
+        "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError)
+    )
+
+
+def best_width(make: Callable[[int], Lanes], most: int, segments: float, multiple: int = 1) -> Lanes:
+    """The fastest lanes.
+
+    Args:
+        make: builds lanes of a width, nothing compiled.
+        most: there are no more trials than this to fill them.
+        segments: that all trials together will run, roughly.
+        multiple: widths must be multiples of this (replicates, devices).
+    """
+    start = 64 if jax.default_backend() != "cpu" else 8
+    width = _rounded(min(start, most), multiple)
+    best = make(width)
+    known = _remembered(best, most, multiple)
+    if known is not None:
+        return best if known == width else make(known)
+    compiling, seconds = _measured(best)
+    rate = width / seconds
+    while width * 4 <= _rounded(most, multiple) and segments / rate > SHORT * compiling:
+        wider = make(_rounded(width * 4, multiple))
+        try:
+            compiling, seconds = _measured(wider)
+        except (jax.errors.JaxRuntimeError, MemoryError) as e:
+            if not out_of_memory(e):
+                raise
+            break
+        if wider.width / seconds < GROWTH * rate:
+            break
+        best, width, rate = wider, wider.width, wider.width / seconds
+    if best.width == start and multiple == 1 and segments / rate > SHORT * compiling:
+        single = make(1)
+        compiling, seconds = _measured(single)
+        if 1 / seconds > rate:
+            best = single
+    _remember(best, most, multiple)
+    return best
+
+
+def _measured(lanes: Lanes) -> tuple[float, float]:
+    """Seconds of compiling, and of a segment (the faster of two)."""
+    begun = time.perf_counter()
+    slots = range(lanes.width)
+    example = {name: np.repeat(x, lanes.width) for name, x in lanes.example.items()}
+    state = lanes.refill(lanes.init(), slots, slots, example, lanes.segment)
+    state, metrics = lanes.run(state)
+    jax.block_until_ready(metrics)
+    first = time.perf_counter() - begun
+    times = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        state, metrics = lanes.run(state._replace(until=state.until + lanes.segment))
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - begun)
+    return max(first - min(times), 1e-3), min(times)
+
+
+def _rounded(width: int, multiple: int) -> int:
+    return max(multiple, width // multiple * multiple)
+
+
+def _key(lanes: Lanes, most: int, multiple: int) -> str:
+    device = jax.devices()[0].device_kind
+    facts = (jax.__version__, device, os.cpu_count(), str(lanes.shapes), lanes.segment, lanes.ragged, min(most, 4096), multiple)
+    return f"{zlib.crc32(repr(facts).encode()):08x}"
+
+
+def _file() -> Path:
+    return cache_folder() / "lanes.json"
+
+
+def _remembered(lanes: Lanes, most: int, multiple: int) -> int | None:
+    try:
+        choices: dict[str, Any] = json.loads(_file().read_text())
+    except (OSError, ValueError):
+        return None
+    width = choices.get(_key(lanes, most, multiple))
+    return width if isinstance(width, int) and width >= 1 else None
+
+
+def _remember(lanes: Lanes, most: int, multiple: int) -> None:
+    path = _file()
+    try:
+        choices = json.loads(path.read_text()) if path.exists() else {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(choices | {_key(lanes, most, multiple): lanes.width}))
+        fresh.replace(path)
+    except (OSError, ValueError):  # a cache that cannot be written is no reason to fail
+        return
