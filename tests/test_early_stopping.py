@@ -191,8 +191,8 @@ def test_a_scheduler_is_told_all_again_when_the_space_is_extended_or_another_one
     study.ask().report(1, 0.0)
     study.extend(Space({"x": Float(-2.0, 1.0)}))
     assert study.ask().report(1, 1.0)
-    study._session.schedule(jaxhp.asha(eta=2), steps=None)
-    assert study.ask().report(1, 1.0) and not study.ask().report(1, 0.5)
+    study._session.schedule(jaxhp.patience(1), steps=None)
+    assert not study.ask().report(1, 1.0) and study.report(0, 2, 0.0)  # 0 reported before patience came
 
 
 def test_the_first_metric_is_compared_in_its_own_direction() -> None:

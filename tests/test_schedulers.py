@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -203,33 +203,66 @@ def test_failures_do_not_hold_a_bracket_up() -> None:
     assert {n for n, s in reports(run) if s == 9} == {5}
 
 
-def test_a_trial_added_later_joins_a_bracket_that_was_promoted_as_it_stood() -> None:
-    scheduler = successive_halving(trials=9)
-    state = scheduler.init(problem(9), 0)
-    none = np.empty(0, np.int64)
+class ByHand:
+    """A scheduler of lanes that is told rows one by one; every decision is about trials that were told so far."""
 
-    def tell(number: int, status: Status, step: float = math.nan, y: float = math.nan) -> None:
-        nonlocal state
-        state = scheduler.tell(
-            state, rows(np.array([number]), np.zeros((1, 1)), np.array([[y]]), status)._replace(fidelity=np.array([step]))
-        )
+    def __init__(self, scheduler: Scheduler, steps: int, asked: int) -> None:
+        self.scheduler = scheduler
+        self.state = scheduler.init(problem(steps), 0)
+        for number in range(asked):
+            self.tell(number, Status.PENDING)
 
-    def start(held: list[int], fresh: list[int]) -> list[tuple[int, int]]:
-        decision = scheduler.decide(state, Slots(np.array(held), none, np.array(fresh, dtype=np.int64)))
+    def tell(self, number: int, status: Status, step: float = math.nan, y: float = math.nan) -> None:
+        row = rows(np.array([number]), np.zeros((1, 1)), np.array([[y]]), status)
+        self.state = self.scheduler.tell(self.state, row._replace(fidelity=np.array([step])))
+
+    def report(self, numbers: Iterable[int], step: float, y: Callable[[int], float]) -> None:
+        for number in numbers:
+            self.tell(number, Status.REPORTED, step, y(number))
+
+    def goes_on(self, held: list[int], running: Sequence[int] = ()) -> list[tuple[int, int]]:
+        """(number, until) with nothing new to start."""
+        slots = Slots(np.array(held), np.array(running, dtype=np.int64), np.empty(0, np.int64))
+        decision = self.scheduler.decide(self.state, slots)
         return sorted((n, until) for n, until in zip(decision.number.tolist(), decision.until.tolist(), strict=True) if n >= 0)
 
-    for number in range(4):
-        tell(number, Status.PENDING)
-        tell(number, Status.REPORTED, 1, float(-number))
-    assert start([0, 1, 2, 3], []) == [(3, 3)]  # of 4, the best one
-    tell(3, Status.REPORTED, 3, -3.0)
-    for number in range(4, 9):
-        tell(number, Status.PENDING)
-        tell(number, Status.REPORTED, 1, float(-number))
-    assert start([3, -1, -1, -1], []) == [(6, 3), (7, 3), (8, 3)]  # of 9, the best three; 3 is no longer one of them
-    for number in (6, 7, 8):
-        tell(number, Status.REPORTED, 3, float(-number))
-    assert start([6, 7, 8], []) == [(8, 9)]
+
+@pytest.mark.parametrize(("sign", "then"), [(-1, [(6, 3), (7, 3), (8, 3)]), (1, [(1, 3), (2, 3)])])
+def test_a_bracket_that_was_promoted_as_it_stood_is_completed_later(sign: int, then: list[tuple[int, int]]) -> None:
+    """The early winner is passed by three others, or stays one of the best three: then two join it."""
+    hand = ByHand(successive_halving(trials=9), 9, asked=9)
+    hand.report(range(4), 1, lambda n: sign * n)
+    first = 3 if sign < 0 else 0
+    assert hand.goes_on([0, 1, 2, 3]) == [(first, 3)]  # of 4, the best one
+    hand.report([first], 3, lambda n: sign * n)
+    hand.report(range(4, 9), 1, lambda n: sign * n)
+    assert hand.goes_on([first, -1, -1, -1]) == then
+    assert hand.goes_on([-1, -1], running=[n for n, _ in then]) == []  # the rung above waits for all of them
+    hand.report([n for n, _ in then], 3, lambda n: sign * n)
+    assert hand.goes_on([n for n, _ in then]) == [(8 if sign < 0 else 0, 9)]
+
+
+@pytest.mark.parametrize("scheduler", [asha(), successive_halving()])
+def test_a_trial_that_ended_while_it_was_paused_keeps_its_place_and_does_not_go_on(scheduler: Scheduler) -> None:
+    hand = ByHand(scheduler, 9, asked=9)
+    hand.report(range(8), 1, float)
+    hand.tell(0, Status.STOPPED, 1, 0.0)
+    hand.report([8], 1, float)
+    assert hand.goes_on([-1] * 4) == [(1, 3), (2, 3)]  # the third of the best three has ended
+    hand.report([1, 2], 3, float)
+    expected = [(1, 9)]  # two at 3: the rung is complete; under asha nothing else is left to do
+    assert hand.goes_on([1, 2]) == expected
+
+
+@pytest.mark.parametrize("scheduler", [asha(), successive_halving()])
+def test_a_trial_seen_between_two_rungs_is_not_promoted_again(scheduler: Scheduler) -> None:
+    hand = ByHand(scheduler, 9, asked=9)
+    hand.report(range(9), 1, float)
+    assert hand.goes_on([-1] * 3) == [(0, 3), (1, 3), (2, 3)]
+    hand.report([1], 2, float)
+    assert hand.goes_on([-1] * 3) == [(0, 3), (2, 3)]
+    hand.report([1], 1, float)  # started again: it is somewhere, or was lost
+    assert hand.goes_on([-1] * 3) == [(0, 3), (2, 3)]
 
 
 # -- ASHA ----------------------------------------------------------------------------------------------------------------

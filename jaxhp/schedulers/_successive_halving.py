@@ -105,7 +105,7 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
 
 
 def _best(keys: list[Key], n: int, eta: int) -> list[Key]:
-    """The finite ones among the best of n trials."""
+    """The finite ones among the best floor(n / eta) of n trials, at least one."""
     return [key for key in keys[: max(1, n // eta)] if key[0] < math.inf]
 
 
@@ -146,7 +146,7 @@ def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
         """Promotes the best of the lowest open rung, when all of its trials are there."""
         i = bracket.closed
         alive = [key for key in _best(bracket.rungs[i], bracket.n, eta) if not state.trials[key[1]].final]
-        bracket.closed, bracket.n, bracket.promoted = i + 1, max(1, bracket.n // eta), {number for _, number in alive}
+        bracket.closed, bracket.n, bracket.promoted = i + 1, bracket.n // eta, {number for _, number in alive}
         for value, number in alive:
             if not state.trials[number].past(i):
                 insert(state.ready, (-i, b, value, number))
@@ -176,5 +176,5 @@ def _as_it_stands(state: HalvingState, elsewhere: set[int], eta: int) -> list[Re
             found += [(-i, b, value, number) for value, number in waiting if number not in elsewhere]
             if waiting:
                 break
-            i, n = i + 1, max(1, n // eta)
+            i, n = i + 1, n // eta
     return sorted(found)
