@@ -86,6 +86,8 @@ class Lanes:
         for name, value in (("width", width), ("segment", segment)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise TrainableError(f"{name}: expected a positive integer, got {value!r}")
+        if mesh is not None and not isinstance(mesh, Mesh):
+            raise TrainableError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
         if mesh is not None and (len(mesh.axis_names) != 1 or width % mesh.size):
             raise TrainableError(
                 f"mesh: {width} lanes do not divide over a mesh of shape {dict(mesh.shape)}; "
@@ -165,15 +167,22 @@ class Lanes:
         index = np.asarray(slots, np.int64)
         if len(index) and not (index.min() >= 0 and index.max() < self.width):
             raise TrainableError(f"slots: {list(slots)} are not all in 0 ... {self.width - 1}")
+        if len(set(index.tolist())) != len(index):
+            raise TrainableError(f"slots: {list(slots)} names a slot twice")
         number, replicate = state.number.copy(), state.replicate.copy()
         at, stop = state.t.copy(), state.until.copy()
         columns = {name: x.copy() for name, x in state.hparams.items()}
         if set(hparams) != set(columns):
             raise TrainableError(f"hparams: expected {', '.join(sorted(columns))}, got {', '.join(sorted(hparams))}")
+        for name, column in {"numbers": numbers, **{f"hparams[{name!r}]": x for name, x in hparams.items()}}.items():
+            if np.shape(column) != index.shape:
+                raise TrainableError(f"{name}: expected {len(index)}, one per slot, got {np.size(column)}")
         number[index] = numbers
         replicate[index] = 0 if replicates is None else replicates
         at[index] = 0 if t is None else t
         stop[index] = until
+        if (stop <= at)[index].any():
+            raise TrainableError(f"until={until!r}: nothing to train, the trials stand at step {at[index].tolist()}")
         if not self.ragged and (((stop - at)[index]) % self.segment).any():
             raise TrainableError(
                 f"until={until!r}: not a whole number of segments of {self.segment} steps; round it, or build Lanes(..., ragged=True)"
@@ -281,9 +290,11 @@ class Lanes:
         place: jax.Array | None,
     ) -> tuple[State, dict[str, jax.Array]]:
         base = jax.vmap(lambda n, r: _lane_key(seed_key, n, r))(number, replicate)
-        step_keys = jax.vmap(lambda key: jax.random.fold_in(key, STEP))(base)
+        if self.width == 1:  # without the axis of lanes: what is not batched compiles to faster programs
+            model, hparams, base, t, until, place = _only((model, hparams, base, t, until, place))
         order = jax.random.fold_in(jax.random.wrap_key_data(seed_key), ORDER)
         batch, batch_axis = self._batches(train, order, chunks)
+        step_keys = self._over_lanes(lambda key: jax.random.fold_in(key, STEP), (0,))(base)
 
         def one(model: State, hparams: Any, batch: Any, key: jax.Array, t: jax.Array) -> tuple[State, Any]:
             new, metrics = self.trainable.step(_unpacked(model, self.shapes.state), hparams, batch, jax.random.fold_in(key, t), t)
@@ -301,14 +312,17 @@ class Lanes:
                 metrics = {name: jnp.where(going, x, 0.0) for name, x in metrics.items()}
             return (new, {name: sums[name] + x for name, x in metrics.items()}), None
 
-        sums = {name: jnp.zeros(self.width, jnp.float32) for name in self.shapes.trained}
+        sums = {name: jnp.zeros(t.shape, jnp.float32) for name in self.shapes.trained}
         (model, sums), _ = jax.lax.scan(advance, (model, sums), jnp.arange(self.segment, dtype=jnp.int32))
         steps = jnp.clip(until - t, 1, self.segment) if self.ragged else self.segment
-        eval_keys = jax.vmap(lambda key: jax.random.fold_in(key, EVALUATE))(base)
-        evaluate = self._over_lanes(lambda m, h, v, k: self.trainable.evaluate(_unpacked(m, self.shapes.state), h, v, k), (0, 0, None, 0))
-        evaluated = evaluate(model, hparams, validation, eval_keys)
-        means = {name if name.startswith("train_") else f"train_{name}": x / steps for name, x in sums.items()}
-        return model, means | {name: jnp.asarray(x, jnp.float32) for name, x in evaluated.items()}
+
+        def evaluate(model: State, hparams: Any, key: jax.Array) -> dict[str, jax.Array]:
+            metrics = self.trainable.evaluate(_unpacked(model, self.shapes.state), hparams, validation, jax.random.fold_in(key, EVALUATE))
+            return {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
+
+        metrics = {name if name.startswith("train_") else f"train_{name}": x / steps for name, x in sums.items()}
+        metrics |= self._over_lanes(evaluate, (0, 0, 0))(model, hparams, base)
+        return jax.tree.map(lambda x: x[None], (model, metrics)) if self.width == 1 else (model, metrics)
 
     def _batches(self, train: Any, order: jax.Array, chunks: Any) -> tuple[Callable[..., Any], int | None]:
         """`batch(j, t, place)` at step j of the segment, and whether it has a lane axis.
@@ -332,22 +346,13 @@ class Lanes:
 
     def _started(self, model: State, hparams: Any, number: jax.Array, replicate: jax.Array, mask: jax.Array, seed_key: jax.Array) -> State:
         keys = jax.vmap(lambda n, r: jax.random.fold_in(_lane_key(seed_key, n, r), INIT))(number, replicate)
-        fresh = self._over_lanes(lambda key, h: _packed(self.trainable.init(key, h), self.shapes.state), (0, 0))(keys, hparams)
-        return _chosen(mask, fresh, model)
+        return _chosen(mask, jax.vmap(lambda key, h: _packed(self.trainable.init(key, h), self.shapes.state))(keys, hparams), model)
 
     def _placed(self, model: State, rows: State, places: jax.Array) -> State:
         return jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), model, rows)
 
     def _over_lanes(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        """`vmap`, or for one lane the function itself: what is not batched compiles to faster programs."""
-        if self.width > 1:
-            return jax.vmap(function, in_axes=axes)
-
-        def single(*arguments: Any) -> Any:
-            only = [a if axis is None else jax.tree.map(lambda x: x[0], a) for a, axis in zip(arguments, axes, strict=True)]
-            return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*only))
-
-        return single
+        return jax.vmap(function, in_axes=axes) if self.width > 1 else function
 
 
 def _seeded(seed: int) -> jax.Array:
@@ -377,7 +382,11 @@ def _is_key(shape: Any) -> bool:
 
 
 def _chosen(mask: jax.Array, new: State, old: State) -> State:
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where(jax.lax.expand_dims(mask, range(mask.ndim, a.ndim)), a, b), new, old)
+
+
+def _only(trees: Any) -> Any:
+    return jax.tree.map(lambda x: x[0], trees)
 
 
 def _filled_up(rows: Any, k: int) -> Any:
