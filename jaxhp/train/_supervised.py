@@ -54,9 +54,8 @@ def supervised(
         TrainableError: naming the argument, what was seen and the remedy.
     """
     net = network(module)
-    train = data.get("train")
-    if train is None:
-        raise TrainableError(f"data has no 'train': it has {', '.join(map(repr, data)) or 'nothing'}")
+    _check(loss, data, optimizer, metrics, precision)
+    train = data["train"]
     n = None if isinstance(train, Stream) else _length("train", train)
     for name, split in data.items():
         if name != "train":
@@ -65,7 +64,8 @@ def supervised(
     takes_hparams = "hparams" in inspect.signature(loss).parameters
 
     def scored(outputs: Any, y: Any, hparams: Hparams) -> jax.Array:
-        return loss(_single(outputs), y, hparams) if takes_hparams else loss(_single(outputs), y)
+        losses = loss(_single(outputs), y, hparams) if takes_hparams else loss(_single(outputs), y)
+        return _per_example("loss", losses, y)
 
     def first(split: Any) -> Any:
         return jax.tree.map(lambda x: x[:1], split)
@@ -102,7 +102,9 @@ def supervised(
 
     def evaluate(state: State, hparams: Hparams, split: Any, key: jax.Array) -> Metrics:
         named: dict[str, Callable[..., jax.Array]] = {"loss": lambda o, y: scored(o, y, hparams)}
-        named |= {name: lambda o, y, f=f: f(_single(o), y) for name, f in (metrics or {}).items()}
+        named |= {
+            name: lambda o, y, f=f, n=f"metrics[{name!r}]": _per_example(n, f(_single(o), y), y) for name, f in (metrics or {}).items()
+        }
         low = _cast({"params": state["params"], "rest": state["rest"]}, precision)
 
         def measured(part: Any) -> Metrics:
@@ -164,9 +166,50 @@ def _in_pieces(measured: Callable[[Any], Metrics], split: Any) -> Metrics:
     return {name: total / n for name, total in totals.items()}
 
 
+def _check(loss: Any, data: Any, optimizer: Any, metrics: Any, precision: Any) -> None:
+    if not callable(loss):
+        raise TrainableError(f"loss: expected a function (outputs, y), got {loss!r}")
+    if not callable(optimizer):
+        raise TrainableError(
+            f"optimizer: expected a function of the hyperparameters, got {type(optimizer).__name__}; "
+            "write optimizer=lambda h: optax.adamw(h['learning_rate'])"
+        )
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TrainableError(f"metrics: expected a dict of functions (outputs, y) by name, got {type(metrics).__name__}")
+    for name, metric in (metrics or {}).items():
+        if not callable(metric):
+            raise TrainableError(f"metrics[{name!r}]: expected a function (outputs, y), got {metric!r}")
+    if precision is not None:
+        try:
+            floating = jnp.issubdtype(jnp.dtype(precision), jnp.floating)
+        except TypeError:
+            floating = False
+        if not floating:
+            raise TrainableError(f"precision: expected a floating dtype such as jnp.bfloat16, got {precision!r}")
+    if not isinstance(data, Mapping):
+        raise TrainableError(f"data: expected a dict {{'train': (x, y), 'validation': (x, y)}}, got {type(data).__name__}")
+    for name in ("train", "validation"):
+        if name not in data:
+            raise TrainableError(f"data has no {name!r}: it has {', '.join(map(repr, data)) or 'nothing'}")
+
+
+def _per_example(name: str, values: jax.Array, y: Any) -> jax.Array:
+    """Refuses what broadcast by accident: outputs (n, 1) less targets (n,) are (n, n)."""
+    n = len(jax.tree.leaves(y)[0])
+    if jnp.shape(values) not in ((), (n,)):
+        raise TrainableError(
+            f"{name} returned shape {list(jnp.shape(values))} for {n} examples: return one value per example, or their mean; "
+            "do outputs and y have the same shape?"
+        )
+    return values
+
+
 def _length(name: str, split: Any) -> int:
     if not isinstance(split, tuple) or len(split) != 2:
         raise TrainableError(f"data[{name!r}]: expected a pair (x, y) of arrays, got {type(split).__name__}")
+    for path, x in jax.tree_util.tree_leaves_with_path(split):
+        if not jnp.ndim(x):
+            raise TrainableError(f"data[{name!r}]: leaf {jax.tree_util.keystr(path)} is a {type(x).__name__}, not an array of examples")
     lengths = {jax.tree_util.keystr(path): len(x) for path, x in jax.tree_util.tree_leaves_with_path(split)}
     if len(set(lengths.values())) != 1:
         shown = ", ".join(f"{path} has {length}" for path, length in lengths.items())

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -85,15 +87,20 @@ def check(trainable: Trainable, hparams: Mapping[str, Any], metrics: tuple[str, 
             f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; "
             "build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
         )
+    if not isinstance(trainable.data, Mapping):
+        raise TrainableError(
+            f"trainable.data: expected a dict such as {{'train': ..., 'validation': ...}}, got {type(trainable.data).__name__}"
+        )
     for name in ("train", "validation"):
         if name not in trainable.data:
             raise TrainableError(f"trainable.data has no {name!r}: it has {', '.join(map(repr, trainable.data)) or 'nothing'}")
+    for name, split in trainable.data.items():
+        _numbers(name, split)
     key = jax.eval_shape(lambda: jax.random.key(0))
     t = jax.ShapeDtypeStruct((), jnp.int32)
     h = {name: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for name, x in hparams.items()}
     train, validation = trainable.data["train"], trainable.data["validation"]
     state = strong(_traced("init", trainable.init, (key, h), h))
-    arrays_only("init", state)
     batch = train.shapes if isinstance(train, Stream) else _traced("batch", trainable.at, (train, key, t), h)
     result = _traced("step", trainable.step, (state, h, batch, key, t), h)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -115,12 +122,19 @@ def strong(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
 
 
-def arrays_only(function: str, state: Any) -> None:
-    """Refuses a state whose leaves are not arrays."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+def _numbers(name: str, split: Any) -> None:
+    """Refuses data that no device can hold."""
+    if isinstance(split, Stream):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(split):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is None and isinstance(leaf, (bool, int, float)):
+            continue
+        if dtype is None or not (jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_ or jnp.issubdtype(dtype, jax.dtypes.prng_key)):
+            seen = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
             raise TrainableError(
-                f"{function}: leaf {_where(path)} is a {type(leaf).__name__}, not an array; keep functions and names out of the state"
+                f"trainable.data[{name!r}]: leaf {jax.tree_util.keystr(path) or '(the split itself)'} is {seen}; "
+                "give arrays of numbers, text as indices"
             )
 
 
@@ -149,28 +163,48 @@ def _scalars(function: str, metrics: Any) -> dict[str, Any]:
     return dict(metrics)
 
 
+_ARGUMENTS = {
+    "init": ("key", "hparams"),
+    "step": ("state", "hparams", "batch", "key", "t"),
+    "evaluate": ("state", "hparams", "split", "key"),
+    "batch": ("data", "key", "t"),
+}
+_SOURCE = re.compile(r"depends on the values? of the arguments? (.+?)\.?$", re.MULTILINE)  # in JAX's messages
+
+
 def _traced(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], hparams: Hparams) -> Any:
     """Shapes of what a function returns; its trace's errors in the words of a trainable."""
+
+    def called(*arguments: Any) -> Any:
+        result = function(*arguments)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(result):
+            if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")) and not isinstance(leaf, (bool, int, float, complex)):
+                raise TrainableError(
+                    f"{name} returned leaf {_where(path)} as {type(leaf).__name__}, not an array; keep functions and names out of what it "
+                    "returns"
+                )
+        return result
+
+    # JAX names the arguments that a value depends on as this signature does
+    positional = inspect.Parameter.POSITIONAL_ONLY
+    called.__signature__ = inspect.Signature([inspect.Parameter(n, positional) for n in _ARGUMENTS[name]])  # type: ignore[attr-defined]
     try:
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    except (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-        jax.errors.TracerIntegerConversionError,
-        jax.errors.NonConcreteBooleanIndexError,
-    ) as e:
-        culprits = [h for h in hparams if _needs_value(function, arguments, hparams, h)]
-        named = " and ".join(f"hparams[{c!r}]" for c in culprits) or "a traced value"
-        raise TrainableError(
-            f"{name} uses {named} as a Python value, which a compiled program cannot: use jnp.where, jax.lax.switch or jax.lax.cond "
-            f"in place of `if`, and arrays in place of Python numbers. JAX says: {str(e).splitlines()[0]}"
-        ) from e
+        closed, shapes = jax.make_jaxpr(called, return_shape=True)(*arguments)
     except KeyError as e:
-        if name != "batch" and e.args and isinstance(e.args[0], str) and e.args[0] not in hparams:
-            raise TrainableError(
-                f"{name} reads hparams[{e.args[0]!r}], which the space lacks: it has {', '.join(map(repr, hparams))}"
-            ) from e
+        missing = e.args[0] if e.args else None
+        if isinstance(missing, str) and missing not in hparams and not _lacks(function, arguments, hparams, missing):
+            raise TrainableError(f"{name} reads hparams[{missing!r}], which the space lacks: it has {', '.join(map(repr, hparams))}") from e
         raise
+    except (TypeError, IndexError) as e:  # of which JAX's own errors about traced values are
+        text = str(e)
+        source = _SOURCE.search(text)
+        if source is None and not isinstance(e, jax.errors.JAXTypeError | jax.errors.JAXIndexError) and "Tracer" not in text:
+            raise
+        culprit = source[1] if source else f"a traced value (as all of {', '.join(_ARGUMENTS[name])} are)"
+        raise TrainableError(
+            f"{name} uses {culprit} as a Python value, which a compiled program cannot: use jnp.where, jax.lax.switch or jax.lax.cond "
+            f"in place of `if`, arrays in place of Python numbers, and shapes that do not vary. JAX says: {text.splitlines()[0]}"
+        ) from e
     if any("Ordered" in type(effect).__name__ for effect in closed.effects):
         raise TrainableError(
             f"{name} has an ordered host callback, which cannot run in many lanes at once: pass ordered=False, "
@@ -179,17 +213,15 @@ def _traced(name: str, function: Callable[..., Any], arguments: tuple[Any, ...],
     return shapes
 
 
-def _needs_value(function: Callable[..., Any], arguments: tuple[Any, ...], hparams: Hparams, name: str) -> bool:
-    """Whether the function fails when this hyperparameter alone is traced."""
-    fixed = {h: jnp.ones(x.shape, x.dtype) for h, x in hparams.items() if h != name}
-
-    def alone(x: Any, *others: Any) -> Any:
-        return function(*((fixed | {name: x}) if a is hparams else next(rest) for rest in [iter(others)] for a in arguments))
-
+def _lacks(function: Callable[..., Any], arguments: tuple[Any, ...], hparams: Hparams, key: str) -> bool:
+    """Whether the function misses this key even where the hyperparameters have it."""
+    more = hparams | {key: jax.ShapeDtypeStruct((), jnp.float32)}
     try:
-        jax.eval_shape(alone, hparams[name], *(a for a in arguments if a is not hparams))
-    except jax.errors.JAXTypeError:
-        return True
+        jax.eval_shape(function, *(more if a is hparams else a for a in arguments))
+    except KeyError as e:
+        return e.args[:1] == (key,)
+    except Exception:  # another error comes later: the key was found
+        return False
     return False
 
 
