@@ -8,15 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxhp import _owner
 from jaxhp._training import SegmentCallback, Training, settings
-from jaxhp._types import Scheduler
+from jaxhp._types import Params, Scheduler
 from jaxhp.errors import StudyError
 from jaxhp.schedulers import to_the_end
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
     from jaxhp.train import Lanes, Trainable
+
+_NO_TRIAL = 0xFFFFFFFF  # the number that keys of configurations beside the trials are folded with: their seeds are fresh, and shared
 
 
 def train(
@@ -100,6 +104,26 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
     step = int(fold.rows.table.fidelity[fold.tell_rows[number][-1]])
     rows = training.weights([(number, replicate)], [step])
     return training.lanes.unpacked(_weights.row(rows, 0))
+
+
+def held_out(study: Study, params: Params | None, repeats: int, split: str) -> dict[str, float]:
+    """See `Study.test`."""
+    from jaxhp.train import traced
+    from jaxhp.train._afresh import evaluated, trained
+
+    training: Training | None = study._training
+    if training is None:
+        raise StudyError("test: this process has no trainable to test with; call study.train(trainable, ...) first")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise StudyError(f"test: repeats must be a positive number, got {repeats!r}")
+    data = training.lanes.trainable.data
+    if split not in data or split == "train":
+        known = ", ".join(repr(name) for name in data if name != "train")
+        raise StudyError(f"test: the trainable's data has no {split!r} to evaluate on; it has {known}: data={{..., {split!r}: ...}}")
+    u = study.space.point(study.best.params if params is None else params)
+    hparams = {name: np.repeat(column, repeats) for name, column in traced(study.space, u[None]).items()}
+    models = trained(training.lanes, hparams, [_NO_TRIAL] * repeats, range(repeats), [training.run["steps"]] * repeats)
+    return {name: float(values.mean()) for name, values in evaluated(training.lanes, hparams, models, data[split]).items()}
 
 
 def _built(

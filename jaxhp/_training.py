@@ -33,6 +33,7 @@ class Progress(NamedTuple):
     segments: int  # run so far
     asked: int  # trials that have a number
     finished: int
+    failed: int  # of those
     busy: int  # lanes that ran in this segment, of `lanes`
     lanes: int
     steps_per_second: float  # of all lanes together
@@ -68,6 +69,8 @@ class Training:
         session, course = study._session, study._fold.course
         session.schedule(self._scheduler, self.run["steps"])
         self._take_up()
+        if trials is not None and session.fold.asked >= trials and not self._ours():
+            return  # nothing is left to do, so nothing needs to stand on the device
         if self._state is None:
             self._restore()
         while True:
@@ -334,21 +337,12 @@ class Training:
 
     def _retrained(self, names: list[Name], steps: list[int]) -> Any:
         """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
-        from jaxhp.train import _weights
+        from jaxhp.train import traced
+        from jaxhp.train._afresh import trained
 
-        parts = []
-        for first in range(0, len(names), self.lanes.width):
-            group, ends = names[first : first + self.lanes.width], steps[first : first + self.lanes.width]
-            slots = list(range(len(group)))
-            state = self._placed(self.lanes.init(), slots, group, [(0, end) for end in ends], None)
-            done: dict[int, Any] = {}
-            while len(done) < len(group):
-                state, _ = self.lanes.run(state)
-                for slot in slots:
-                    if slot not in done and state.t[slot] >= ends[slot]:
-                        done[slot] = _weights.chosen(self.lanes.gather(state, [slot]), [0])
-            parts += [done[slot] for slot in slots]
-        return _weights.joined(parts)
+        fold = self.study._fold
+        hparams = traced(fold.space, np.array([fold.u(number) for number, _ in names]))
+        return trained(self.lanes, hparams, [number for number, _ in names], [replicate for _, replicate in names], steps)
 
     def _hopeless(self) -> list[Name]:
         """Rows that the bank gives up first: those of trials that stand lowest and are worst there."""
@@ -439,6 +433,7 @@ class Training:
             asked=fold.asked,
             finished=fold.told,
             busy=busy,
+            failed=fold.failed,
             lanes=len(fold.course.number),
             steps_per_second=busy * self.run["seeds"] * self.run["segment"] / max(seconds, 1e-9),
             standing=fold.standing(),

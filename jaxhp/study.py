@@ -536,6 +536,23 @@ class Study:
 
     @property
     def curves(self) -> dict[str, np.ndarray[Any, Any]]:
+    def test(self, params: Params | None = None, *, repeats: int = 5, split: str = "test") -> dict[str, float]:
+        """What a configuration is worth on held-out data: trained `repeats` times to the end under fresh seeds, the means of its metrics.
+
+        Args:
+            params: a configuration; by default that of `best`. All are given the same fresh seeds.
+            repeats: how many trainings, side by side in the lanes.
+            split: of the trainable's data.
+
+        Raises:
+            StudyError: `train` was not called in this process, the data has no such split, or an argument is not valid.
+            SpaceError: params are not a point of the space.
+        """
+        from jaxhp._train import held_out
+
+        with self._lock:
+            return held_out(self, params, repeats, split)
+
         """Learning curves of trials in lanes, columnar: number, step, and every metric, one entry per report."""
         with self._lock:
             self._session.sync()
