@@ -189,6 +189,13 @@ class Fold:
         if "lanes" not in record:
             self.stops.update(number for number, then in zip(record["slots"], record["number"], strict=True) if then == -1)
             return
+        before = self.course.number[record["lanes"]].tolist()
+        for number, then in zip(before, record["number"], strict=True):
+            if number not in (-1, then) and number not in record["stopped"] and self.pending(number):
+                row, _ = self._last_report(number)
+                table = self.rows.table
+                y, noise = table.y[row].tolist(), table.noise[row].tolist()
+                self.rows.append(number, self.u(number), Status.PAUSED, y, noise, float(table.fidelity[row]))
         for number in record["stopped"]:
             if self.pending(number):
                 row, values = self._last_report(number)

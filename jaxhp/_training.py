@@ -76,18 +76,18 @@ class Training:
         while True:
             while self._followed < len(course.records):
                 self._follow(course.records[self._followed])
+            if deadline is not None and time.monotonic() >= deadline:
+                return
             last = course.records[-1] if course.records else None
             if not course.busy.any() or last is None or last["kind"] == "segment" or last["more"]:
-                self._fill(trials, deadline)
+                self._fill(trials)
                 if self._followed < len(course.records):
                     continue
                 if not course.busy.any():
                     return
-            if deadline is not None and time.monotonic() >= deadline:
-                return
             self._save()
             busy = int(course.busy.sum())
-            seconds = self._segment(trials, deadline)
+            seconds = self._segment(trials)
             progress = self._progress(busy, seconds)
             for callback in callbacks:
                 callback(study, progress)
@@ -109,16 +109,17 @@ class Training:
 
     # -- deciding --------------------------------------------------------------------------------------------------
 
-    def _fill(self, trials: int | None, deadline: float | None) -> None:
+    def _fill(self, trials: int | None) -> None:
         """Appends what the scheduler says: who stops, then who goes on where."""
         study, scheduler = self.study, self._scheduler
         session, fold = study._session, study._fold
         course = fold.course
         session.sync()
-        busy = np.flatnonzero(course.busy)
-        gone = [i for i in busy.tolist() if not fold.pending(int(course.number[i]))]
-        kept = scheduler.keep(session.scheduled(), course.number[busy]) if course.records else np.ones(len(busy), np.bool_)
-        stopped = busy[~np.asarray(kept, np.bool_)].tolist()
+        taken = np.flatnonzero(course.number >= 0)
+        gone = [i for i in taken.tolist() if course.busy[i] and not fold.pending(int(course.number[i]))]
+        judged = np.array([i for i in taken.tolist() if fold.pending(int(course.number[i])) and course.t[i] > 0], np.int64)
+        kept = scheduler.keep(session.scheduled(), course.number[judged])
+        stopped = judged[~np.asarray(kept, np.bool_)].tolist()
         if stopped or gone:
             self._empty(sorted({*stopped, *gone}), [int(course.number[i]) for i in stopped], more=True)
         free = np.flatnonzero(~course.busy)
@@ -126,11 +127,13 @@ class Training:
             return
         held = np.where([fold.pending(int(n)) for n in course.number[free]], course.number[free], -1)
         running = course.number[course.busy]
+        if not len(running) and not self._fresh():  # else a scheduler would think that nothing more will come
+            self._ask(len(free), trials)
         while True:
             fresh = self._fresh()
             decision = scheduler.decide(session.scheduled(), Slots(held, running, np.array(fresh, np.int64)))
             idle = int((decision.number < 0).sum())
-            if not idle or not self._ask(idle, trials, deadline):
+            if not idle or not self._ask(idle, trials):
                 break
         if (decision.number < 0).all():
             if len(running):
@@ -182,13 +185,11 @@ class Training:
         started = self.study._fold.course.started
         return [number for number in self._ours() if number not in started]
 
-    def _ask(self, n: int, trials: int | None, deadline: float | None) -> bool:
+    def _ask(self, n: int, trials: int | None) -> bool:
         """Asks for up to n more trials; False where there are none to be had."""
         session, fold = self.study._session, self.study._fold
         session.sync()
         room = len(fold.released) + (n if trials is None else max(0, trials - fold.asked))
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
         asked = 0
         while asked < min(n, room):
             try:
@@ -208,7 +209,7 @@ class Training:
 
     # -- on the device ---------------------------------------------------------------------------------------------
 
-    def _segment(self, trials: int | None, deadline: float | None) -> float:
+    def _segment(self, trials: int | None) -> float:
         """Runs a segment; meanwhile asks for the trials that will be started after it. Returns its seconds."""
         assert self._state is not None
         course = self.study._fold.course
@@ -217,7 +218,7 @@ class Training:
         state, self._state = self._state, None  # until it is known again, should this be interrupted
         state, metrics = self.lanes.run(state)
         ends = busy & (course.t + self.run["segment"] >= course.until)
-        self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials, deadline)
+        self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
         values = {name: np.asarray(x, np.float64).reshape(len(numbers), -1) for name, x in metrics.items()}
         seconds = time.perf_counter() - begun
         self._state = state
@@ -432,8 +433,8 @@ class Training:
             segments=self.segments,
             asked=fold.asked,
             finished=fold.told,
-            busy=busy,
             failed=fold.failed,
+            busy=busy,
             lanes=len(fold.course.number),
             steps_per_second=busy * self.run["seeds"] * self.run["segment"] / max(seconds, 1e-9),
             standing=fold.standing(),

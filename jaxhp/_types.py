@@ -42,6 +42,7 @@ class Status(IntEnum):
     FAILED = 2  # raised, timed out, or told a NaN or an infinity
     STOPPED = 3  # ended early by a scheduler; y is the last report
     REPORTED = 4  # an intermediate value of a running trial, at `fidelity`
+    PAUSED = 5  # it left its lane, to be promoted or not; y is the last report. For samplers: `Study.trials` leaves it out
 
 
 class Dims(NamedTuple):

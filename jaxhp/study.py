@@ -208,6 +208,8 @@ class Study:
             self._session.sync()
             fold = self._fold
             done = {fold.ask_row[number] for number in fold.final_row}
+            paused = np.flatnonzero(fold.rows.table.status[: fold.rows.n] == Status.PAUSED)
+            done.update(paused.tolist())
             return fold.rows.take([i for i in range(fold.rows.n) if i not in done])
 
     @property
@@ -534,8 +536,6 @@ class Study:
         """The trained state of `best`."""
         return self.state(self.best.number)
 
-    @property
-    def curves(self) -> dict[str, np.ndarray[Any, Any]]:
     def test(self, params: Params | None = None, *, repeats: int = 5, split: str = "test") -> dict[str, float]:
         """What a configuration is worth on held-out data: trained `repeats` times to the end under fresh seeds, the means of its metrics.
 
@@ -553,6 +553,8 @@ class Study:
         with self._lock:
             return held_out(self, params, repeats, split)
 
+    @property
+    def curves(self) -> dict[str, np.ndarray[Any, Any]]:
         """Learning curves of trials in lanes, columnar: number, step, and every metric, one entry per report."""
         with self._lock:
             self._session.sync()

@@ -287,3 +287,23 @@ def test_no_told_noise_breaks_the_arithmetic(noise: float, y: list[float]) -> No
     extra = posterior.noise[:13] - posterior.theta[-1]
     assert np.isfinite(z).all() and np.isfinite(posterior.alpha[:13]).all()
     assert (extra >= 0.0).all() and (extra <= NOISIEST * 1.01).all() and (extra[::2] == 0.0).all()
+
+
+def test_a_revised_result_stands_for_the_old_one():
+    """A paused trial that went on: the posterior is that of the new values, whenever it is asked for, and nothing else changes."""
+    rows = told(40, failures=0.0)
+    number, (u, y, _) = 30, rows[30]
+    direct, revised, asked = made(rows), made(rows[:number]), made(rows[:number])
+    for i, row in enumerate(rows[number:], number):
+        for m in (revised, asked):
+            m.tell(*(row if i > number else (u, 5.0, 0.0)))
+        asked.posterior()
+    for m in (revised, asked):
+        m.revise(number, y, 0.0)
+        m.theta = direct.theta
+    want, mine, asked_before = direct.posterior(), revised.posterior(), asked.posterior()
+    assert want is not None and mine is not None and asked_before is not None
+    np.testing.assert_array_equal(mine[1], want[1])
+    np.testing.assert_allclose(mine[0].alpha[:40], want[0].alpha[:40], rtol=1e-6, atol=1e-8)
+    np.testing.assert_array_equal(mine[0].alpha[:40], asked_before[0].alpha[:40])
+    np.testing.assert_array_equal(mine[0].Linv[:40, :40], asked_before[0].Linv[:40, :40])

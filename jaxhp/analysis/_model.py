@@ -24,7 +24,7 @@ FEWEST: Final = 3  # distinct completed configurations
 
 def distinct(study: Study) -> int:
     """How many different configurations have a finite result."""
-    rows, told = study._fold.rows.table, _told(study._fold)
+    rows, told = study._fold.rows.table, told_rows(study._fold)
     return len({rows.u[i].tobytes() for i in told[np.isfinite(rows.y[told, 0])].tolist()})
 
 
@@ -36,7 +36,7 @@ def modelled(study: Study) -> Model:
     fold = study._fold
     if study._modelled is not None and study._modelled[0] == fold.position:
         return study._modelled[1]
-    rows, told = fold.rows.table, _told(fold)
+    rows, told = fold.rows.table, told_rows(fold)
     kind = (fold.space.dims.kind == Kind.CATEGORICAL).astype(np.int8)
     model = Model(kind, fold.seed, min(startup_size(fold.space.d), len(told)))
     for i in told.tolist():
@@ -45,10 +45,10 @@ def modelled(study: Study) -> Model:
     return model
 
 
-def _told(fold: Fold) -> Ints:
+def told_rows(fold: Fold) -> Ints:
     """The finished rows, in the order in which a sampler is told them."""
     rows = fold.rows.view(0, fold.rows.n)
-    told = np.flatnonzero((rows.status != Status.PENDING) & (rows.status != Status.REPORTED))
+    told = np.flatnonzero(~np.isin(rows.status, (Status.PENDING, Status.REPORTED, Status.PAUSED)))
     if fold.lag is not None:  # whoever was first
         told = told[np.argsort(rows.number[told], kind="stable")]
     return told

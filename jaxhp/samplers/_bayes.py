@@ -2,8 +2,8 @@
 
 The start is `startup()`'s design, until as many results are told; then each ask maximises a sum of acquisition terms (csrc/maximize.hpp)
 over the posterior that `_model.py` keeps. Pending trials are kriging believers (`_believers.py`), so that a batch spreads; every fourth
-suggestion looks at the neighbourhood of the best results alone (`_neighbourhood.py`). Jones, Schonlau & Welch 1998; the choices are
-measured in docs/bayes.md.
+suggestion looks at the neighbourhood of the best results alone (`_neighbourhood.py`), and where there are categories, another fourth
+at the branches that the search has left (`_branches.py`). Jones, Schonlau & Welch 1998; the choices are measured in docs/bayes.md.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
 from jaxhp.acquisition import How, Suggestion, Term
 from jaxhp.errors import SamplerError
+from jaxhp.samplers import _branches
 from jaxhp.samplers._believers import Believers
 from jaxhp.samplers._cells import keys
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
@@ -58,6 +59,8 @@ class BayesState:
         kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
         self.model = Model(kind, seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
+        # number -> row of the model, of trials whose last report stands for their result until they have one
+        self.paused: dict[int, int] = {}
         self.continuous = problem.dims.kind <= Kind.FLOAT_LOG  # (d,)
         self.believers, self.near_believers = Believers(), Believers()
         self.near: tuple[int, Neighbourhood | None] = (-1, None)  # with the number of results that it is of
@@ -155,7 +158,13 @@ def _tell(state: BayesState, trials: Trials) -> BayesState:
             state.pending[number] = trials.u[i].copy()
         elif status != Status.REPORTED:
             state.pending.pop(number, None)
-            state.model.tell(trials.u[i], float(trials.y[i, 0]), float(trials.noise[i, 0]))
+            y, noise = float(trials.y[i, 0]), float(trials.noise[i, 0])
+            if number in state.paused:
+                state.model.revise(state.paused[number], y, noise)
+            else:
+                if status == Status.PAUSED:
+                    state.paused[number] = state.model.n
+                state.model.tell(trials.u[i], y, noise)
     if state.rest is not None:
         state.visited.update(keys(trials.u))
         state.resting = state.rest.tell(state.resting, trials)
@@ -202,9 +211,13 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
         if u is not None:
             return u
     believed, lowest = state.believers.join((model.n, told[0].n), told[0], waiting)
+    if number % _branches.EVERY == _branches.TURN and model.n >= _branches.AFTER and state.model.kind.any():
+        u = _suggest_elsewhere(state, number, believed, quality, waiting, existing, settings)
+        if u is not None:
+            return u
     terms = settings.terms(min(float(quality.min()), lowest))
     centres = model.u[rows[np.argsort(quality, kind="stable")[:CENTRES]]]
-    found = _maximized(state, number, believed, terms, centres, existing, settings)
+    found = _maximized(state, number, believed, terms, space.encoded, centres, existing, settings)
     state.hows[found.how.name] += 1
     if space.constraints and not space.feasible(found.u[None])[0]:
         count = settings.spread + settings.local
@@ -222,12 +235,19 @@ def _quality(state: BayesState, posterior: Posterior, z: Floats) -> Floats:
 
 
 def _maximized(
-    state: BayesState, number: int, posterior: Posterior, terms: list[Term], centres: Floats, existing: Floats, settings: _Settings
+    state: BayesState,
+    number: int,
+    posterior: Posterior,
+    terms: list[Term],
+    dims: _kernel.EncodedDims,
+    centres: Floats,
+    existing: Floats,
+    settings: _Settings,
 ) -> Suggestion:
     return acquisition.maximize(
         [posterior],
         terms,
-        state.space.encoded,
+        dims,
         seed=state.seed,
         number=number,
         centres=centres,
@@ -255,8 +275,33 @@ def _suggest_near(
     quality = _quality(state, near.posterior, near.z)
     centres = np.clip(near.v[np.argsort(quality, kind="stable")[:CENTRES]], 0.0, 1.0)
     terms = settings.terms(min(float(quality.min()), lowest))
-    found = _maximized(state, number, believed, terms, centres, np.concatenate([near.v, points]), settings)
-    u: Floats = state.space.snap(near.box.outward(found.u)[None])[0]
+    found = _maximized(state, number, believed, terms, state.space.encoded, centres, np.concatenate([near.v, points]), settings)
+    return _new(state, found, near.box.outward(found.u), existing)
+
+
+def _suggest_elsewhere(
+    state: BayesState,
+    number: int,
+    believed: Posterior,
+    quality: Floats,
+    waiting: list[Floats],
+    existing: Floats,
+    settings: _Settings,
+) -> Floats | None:
+    """A suggestion of a branch that the best result is not in; None where there is none, or it is not a new point of the space."""
+    dims = state.space.dims
+    most: tuple[Suggestion, Floats] | None = None
+    for branch, posterior, incumbent, centres in _branches.looks(state.model, dims, believed, quality, waiting):
+        known = branch.inward(existing[branch.holds(existing)])
+        found = _maximized(state, number, posterior, settings.terms(incumbent), branch.space(dims), centres, known, settings)
+        if most is None or found.value > most[0].value:
+            most = found, branch.outward(found.u)
+    return None if most is None else _new(state, *most, existing)
+
+
+def _new(state: BayesState, found: Suggestion, u: Floats, existing: Floats) -> Floats | None:
+    """What was found in a part of the space, as a point u (d,) of the space; None where it repeats one or is not feasible."""
+    u = state.space.snap(u[None])[0]
     if found.how in (How.REPEATED, How.NOT_FINITE) or not state.space.feasible(u[None])[0]:
         return None
     if not state.stochastic and _repeats(existing, u):

@@ -74,6 +74,11 @@ class Model:
         elif n > self.cap and n - self._anchor >= STRIDE:
             self._anchor = n
 
+    def revise(self, row: int, y: float, noise: float) -> None:
+        """Another result for a told row: a paused trial went on. The next posterior is factored anew."""
+        self.y[row], self.noise[row] = y, min(noise, sys.float_info.max) if noise > 0.0 else 0.0
+        self._anchor, self._factored, self._told = self.n, -1, None
+
     def posterior(self) -> tuple[Posterior, Floats] | None:
         """The posterior of the active told rows, and their transformed values z; None when there is none yet, or it cannot be factored."""
         if self.theta is None:
@@ -106,14 +111,19 @@ class Model:
         self._told = self.n, conditioned, z
         return conditioned, z
 
-    def refitted(self, rows: Ints, X: Floats, iterations: int) -> tuple[Posterior, Floats] | None:
-        """A surrogate of some told rows alone, at X (rows, d) in place of their u: its posterior and their z, transformed by themselves."""
+    def refitted(self, rows: Ints, X: Floats, iterations: int, beside: int | None = None) -> tuple[Posterior, Floats] | None:
+        """A surrogate of some told rows alone, at X (rows, d) in place of their u: its posterior and their z, transformed by themselves.
+
+        Where a further row is named by `beside`, it is transformed with them, and its z comes last, but it is not fitted.
+        """
         from jaxhp.gp import _surrogate  # loads Numba, so not at import
 
+        n = len(rows)
+        rows = rows if beside is None else np.append(rows, beside)
         z = _kernel.transform(self.y[rows])
-        extra = self._extra(rows, z)
-        theta = _surrogate.fit(filled(X), z, extra, self.kind, None, iterations)
-        posterior = _surrogate.factor(filled(X), z, extra, self.kind, theta, len(rows))
+        extra = self._extra(rows, z)[:n]
+        theta = _surrogate.fit(filled(X), z[:n], extra, self.kind, None, iterations)
+        posterior = _surrogate.factor(filled(X), z[:n], extra, self.kind, theta, n)
         return None if posterior is None else (posterior, z)
 
     def _fit(self) -> None:

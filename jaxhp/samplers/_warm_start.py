@@ -87,7 +87,7 @@ def warm_start(sampler: Sampler, source: Finished | tuple[Space, Trials]) -> Sam
 
 def _known(trials: Trials) -> Trials:
     """Copies of the rows that hold a result."""
-    told = (trials.status != Status.PENDING) & (trials.status != Status.REPORTED)
+    told = ~np.isin(trials.status, (Status.PENDING, Status.REPORTED, Status.PAUSED))
     return Trials._make(np.array(column[told], order="C") for column in trials)
 
 

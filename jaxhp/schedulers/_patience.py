@@ -72,7 +72,7 @@ def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None =
         for number, status, step, y in columns:
             if number >= 0 and status == Status.REPORTED:
                 state.curves.setdefault(number, Curve()).report(step, y)
-            elif status != Status.PENDING:
+            elif status not in (Status.PENDING, Status.PAUSED):
                 state.curves.pop(number, None)
         return state._replace(inner=inner.tell(state.inner, rows))
 

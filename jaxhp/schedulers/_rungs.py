@@ -110,7 +110,7 @@ def fold_rows(
             asked(number)
         if status == Status.REPORTED:
             reported(number, trial, step, y)
-        elif status != Status.PENDING and not trial.final:
+        elif status not in (Status.PENDING, Status.PAUSED) and not trial.final:
             finished(number, trial, status)
 
 

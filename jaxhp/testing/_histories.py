@@ -20,6 +20,7 @@ NASTY = (
     "never asked",
     "only pending",
     "reports and stops",
+    "paused and promoted",
     "some outcomes missing",
     "foreign",
 )
@@ -118,6 +119,11 @@ def nasty_history(name: str, problem: Problem, seed: int = 0, n: int = 24) -> Tr
     if name == "reports and stops":
         reports = rows(number, u, y, Status.REPORTED)._replace(fidelity=np.ones(n))
         return joined([asked, reports, rows(number, u, y, np.where(number % 2, Status.STOPPED, Status.COMPLETE).astype(np.int8))])
+    if name == "paused and promoted":
+        pauses = rows(number, u, y + 1.0, Status.PAUSED)._replace(fidelity=np.ones(n))
+        return joined(
+            [asked, pauses, part(told, n // 3, n // 2), part(pauses, n // 2, n)._replace(y=y[n // 2 :] + 0.5), part(told, n // 2, n)]
+        )
     if name == "foreign":
         return told._replace(number=-1 - number)
     return joined([asked, told])
