@@ -1,7 +1,8 @@
 """Does tuning examples/digits.py pay on held-out data?  python bench/demo_accuracy.py [--seeds 10]
 
-For each seed: another split of the data, another study seed; the demo's search and a random search of as many trials, both
-choosing by validation loss; then test accuracy of both results and of the file's defaults, each the mean of five trainings.
+For each seed: another split of the data, another study seed; the demo's search in lanes with early stopping, and a random search of
+as many training steps, all of them full runs; both choose by validation loss; then test accuracy of both results and of the file's
+defaults, each the mean of five trainings.
 Differences are paired by seed, with a 95 % Student-t interval.
 """
 
@@ -32,28 +33,23 @@ def load_digits_example() -> ModuleType:
     return module
 
 
-def test_accuracies(digits: ModuleType, seed: int, trials: int) -> dict[str, float]:
-    """Of the tuned, the random and the default configuration on one split."""
-    train, validation, held_out = digits.split(seed=seed)
+def test_accuracies(digits: ModuleType, seed: int) -> dict[str, float]:
+    """Of the tuned, the random and the default configuration on one split, and how many full runs the search cost."""
+    trainable = digits.trainable(seed)
 
-    def objective(trial: jaxhp.Trial) -> dict[str, float]:
-        result: dict[str, float] = digits.score(trial.params, trial.seed, train, validation)
-        return result
-
-    def best(sampler: jaxhp.Sampler, seed: int) -> dict[str, Any]:
+    def searched(sampler: jaxhp.Sampler, scheduler: jaxhp.Scheduler | None, trials: int, seed: int) -> jaxhp.Study:
         study = jaxhp.Study(digits.space, sampler=sampler, metric=digits.metric, seed=seed)
         study.enqueue(digits.space.default_params())  # as `jaxhp tune` does
-        return study.optimize(objective, trials=trials).best.params
+        return study.train(trainable, trials=trials, steps=digits.steps, lanes=digits.lanes, scheduler=scheduler)
 
-    def accuracy(params: dict[str, Any]) -> float:
-        return float(np.mean([digits.score(params, k, train, held_out)["accuracy"] for k in range(RETRAININGS)]))
-
-    chosen = {
-        "tuned": best(jaxhp.auto(), seed),
-        "random": best(jaxhp.random_search(), seed + 1000),
-        "defaults": digits.space.default_params(),
-    }
-    return {name: accuracy(params) for name, params in chosen.items()}
+    tuned = searched(jaxhp.auto(), digits.scheduler, digits.trials, seed)
+    curves = tuned.curves
+    trained = np.zeros(curves["number"].max() + 1)
+    np.maximum.at(trained, curves["number"], curves["step"])
+    runs = round(trained.sum() / digits.steps)
+    random = searched(jaxhp.random_search(), None, runs, seed + 1000)
+    chosen = {"tuned": tuned.best.params, "random": random.best.params, "defaults": digits.space.default_params()}
+    return {name: tuned.test(params, repeats=RETRAININGS)["accuracy"] for name, params in chosen.items()} | {"full_runs": float(runs)}
 
 
 def interval(differences: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
@@ -72,14 +68,16 @@ def main() -> None:
     results = []
     print("seed  tuned   random  defaults")
     for seed in range(arguments.seeds):
-        r = test_accuracies(digits, seed, digits.trials)
+        r = test_accuracies(digits, seed)
         results.append(r)
         print(f"{seed:4d}  {r['tuned']:.4f}  {r['random']:.4f}  {r['defaults']:.4f}", flush=True)
     means = {name: np.array([r[name] for r in results]) for name in ("tuned", "random", "defaults")}
     row: dict[str, Any] = {
         "seeds": arguments.seeds,
         "trials": digits.trials,
+        "full_runs": round(float(np.mean([r["full_runs"] for r in results])), 1),
         "sampler": jaxhp.auto().name,
+        "scheduler": digits.scheduler.name,
         **{f"test_accuracy_{name}": round(float(values.mean()), 5) for name, values in means.items()},
         "tuned_minus_defaults": interval(means["tuned"] - means["defaults"]),
         "tuned_better_than_defaults": int((means["tuned"] > means["defaults"]).sum()),

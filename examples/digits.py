@@ -118,9 +118,10 @@ space = jaxhp.Space(
     }
 )
 metric = "loss"
-trials = 200
-steps = 1000
+trials = 120
+steps = 900
 scheduler = jaxhp.asha(eta=3, min_steps=100)
+lanes = 16
 compare = True
 
 

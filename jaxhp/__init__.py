@@ -55,7 +55,7 @@ _MODULE_OF = {
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }
-_MODULES = ("analysis", "errors", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
+_MODULES = ("analysis", "errors", "interop", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
 
 __all__ = [*_MODULE_OF, *_MODULES, "__version__"]
 

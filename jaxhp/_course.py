@@ -65,9 +65,9 @@ class Course:
         for number in record["ended"]:
             self.number[self.number == int(number)] = -1
 
-    def curves(self) -> dict[str, npt.NDArray[Any]]:
-        """number, step and every metric, one entry per report."""
-        segments = self.segments
+    def curves(self, last: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """number, step and every metric, one entry per report of the last segments, or of all."""
+        segments = self.segments[-last:]
         names = list(dict.fromkeys(name for r in segments for name in r["values"]))
         columns: dict[str, npt.NDArray[Any]] = {
             "number": np.array([n for r in segments for n in r["numbers"]], np.int64),

@@ -43,6 +43,7 @@ class Progress(NamedTuple):
 
 SegmentCallback: TypeAlias = Callable[["Study", Progress], None]
 
+    reports: dict[str, np.ndarray[Any, Any]]  # of this segment, columnar: number, step and every metric
 
 class Training:
     """One process's hold on the lanes of a study."""
@@ -466,3 +467,4 @@ def settings(study: Study, logged: Record | None, steps: int | None, segment: in
     if steps is None:
         raise StudyError("steps: how many steps is a full run? Pass steps=...")
     return steps, segment if segment is not None else -(-steps // 20), seeds if seeds is not None else 1
+            reports=fold.course.curves(last=1),

@@ -35,6 +35,8 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "plotly": {"report"},
+    "tensorboardX": {"interop._tensorboard"},
+    "wandb": {"interop._wandb"},
     "pandas": {"study"},
     "hypothesis": {"testing"},
 }

@@ -53,7 +53,7 @@ def compare(study: Study, random: Study | None, test: HeldOut | None) -> list[En
 
 def table(entries: list[Entry]) -> Table:
     """The entries as texts, one column per told and per held-out metric."""
-    told = list(dict.fromkeys(name for e in entries for name in e.values))
+    told = list(dict.fromkeys(name for e in entries for name in e.values if not name.startswith("train_")))  # lanes tell training's, too
     held_out = list(dict.fromkeys(name for e in entries for name in e.test))
     rows = [[e.label, *(_text(e.values, name) for name in told), *(_text(e.test, name) for name in held_out)] for e in entries]
     return Table("Comparison", ["configuration", *(f"validation {n}" for n in told), *(f"test {n}" for n in held_out)], rows)

@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from jaxhp.cli._console import err, out, print_best, print_table, write_report
 from jaxhp.cli._database import RANDOM, location, url
-from jaxhp.cli._progress import following
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -23,12 +22,17 @@ def _option(text: str, metavar: str, default: str = "", **more: Any) -> Any:
 
 
 def tune(
-    file: Annotated[Path, typer.Argument(help="A Python file that defines `space` and `objective(trial)`.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="A Python file that defines `space`, and `objective(trial)` or `trainable`.", show_default=False)
+    ],
     trials: Annotated[int | None, _option("Trials that the study shall hold in all.", "N", f"the file's, else {_TRIALS}", min=1)] = None,
     timeout: Annotated[float | None, _option("Seconds after which no new trial starts.", "S")] = None,
     trial_timeout: Annotated[float | None, _option("Seconds after which a trial counts as failed.", "S")] = None,
     workers: Annotated[int, _option("Threads that run trials side by side.", "N", min=1)] = 1,
+    lanes: Annotated[str | None, _option("Configurations of a trainable that train at once.", "N", "the file's, else auto")] = None,
+    objective: Annotated[bool, typer.Option("--objective", help="Call the file's objective although it has a trainable.")] = False,
     sampler: Annotated[str | None, _option("auto, random_search, sobol, ... by name.", "NAME", "the file's, else auto")] = None,
+    scheduler: Annotated[str | None, _option("none, asha or successive_halving.", "NAME", "the file's, else none")] = None,
     seed: Annotated[int | None, _option("Names every random draw.", "N", "0", min=0)] = None,
     storage: Annotated[str | None, _option("Database file or URL.", "DB", "stem of FILE + .db, here")] = None,
     name: Annotated[str | None, _option("Of the study in its database.", "NAME", "stem of FILE")] = None,
@@ -40,7 +44,7 @@ def tune(
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
 ) -> None:
     """Searches for good hyperparameters. Interrupt it and run it again: it goes on where it stopped."""
-    from jaxhp.cli import _comparison, _userfile
+    from jaxhp.cli import _comparison, _search, _userfile
     from jaxhp.samplers import random_search
     from jaxhp.study import Study
 
@@ -49,27 +53,27 @@ def tune(
     total = trials or asked.trials or _TRIALS
     chosen = _userfile.named_sampler(sampler) if sampler else asked.sampler
     compare = asked.compare if compare is None else compare
-    study = Study(asked.space, sampler=chosen, storage=database, name=name or file.stem, seed=seed, **asked.arguments)
+    if asked.trainable is None or objective:
+        search = _search.black_box(asked, scheduler, workers, timeout, trial_timeout, lanes)
+    else:
+        search = _search.in_lanes(asked, scheduler, lanes, timeout, workers, trial_timeout)
+    identity: dict[str, Any] = {"storage": database, "name": name or file.stem, "seed": seed}
+    study = Study(asked.space, sampler=chosen, scheduler=search.scheduler, **identity, **asked.arguments)
     random = None
     if asked.space.has_defaults and asked.space.feasible(asked.space.default()[None])[0] and not study.finished and not study.running:
         study.enqueue(asked.space.default_params())  # what is to be beaten comes first, whatever the sampler
-
-    def search(study: Study, total: int, label: str) -> None:
-        with following(out, study, total, label) as told:
-            study.optimize(asked.objective, trials=total, timeout=timeout, workers=workers, trial_timeout=trial_timeout, callbacks=[told])
-        if len(study.finished) < total and timeout is None:
-            out.print(f"{escape(label)}: the space has no further configurations; {len(study.finished)} trials tried them all.")
-
     try:
-        search(study, total, study.name)
+        search.run(study, total, study.name)
+        if len(study.finished) < total and timeout is None:
+            out.print(f"{escape(study.name)}: the space has no further configurations; {len(study.finished)} trials tried them all.")
         if compare:
             # Another seed, because samplers may start with random points, too.
-            beside: dict[str, Any] = {"storage": database, "name": study.name + RANDOM, "seed": (study.seed + 1) % (1 << 63)}
-            random = Study(asked.space, sampler=random_search(), **beside, **asked.arguments)
-            search(random, len(study.finished), "random search")
-        entries = _comparison.compare(study, random, asked.test)
+            identity |= {"name": study.name + RANDOM, "seed": (study.seed + 1) % (1 << 63)}
+            random = Study(asked.space, sampler=random_search(), scheduler=search.beside, **identity, **asked.arguments)
+            search.run(random, search.as_much(study), "random search")
+        entries = _comparison.compare(study, random, search.test(study))
     except KeyboardInterrupt:
-        safe = len(study.finished) + (len(random.finished) if random is not None else 0)
+        safe = search.safe(study) + (search.safe(random) if random is not None else 0)
         err.print(f"\nInterrupted. {safe} trials are safe in {escape(study.storage)}; run the same command to go on.")
         raise typer.Exit(INTERRUPTED) from None
     summary = _comparison.table(entries)

@@ -1,7 +1,8 @@
-"""The file that `jaxhp tune` runs: any Python file that defines `space` and `objective(trial)`.
+"""The file that `jaxhp tune` runs: any Python file that defines `space`, and `objective(trial)` or `trainable`.
 
-Optional names in it: `metric` and `direction`, or `directions`; `constraints`; `stochastic`; `trials`; `sampler` (a sampler or its name);
-`test(params) -> {metric: value}`, a held-out evaluation that is run only at the end; `compare = True` to search at random too.
+Optional names in it: `metric` and `direction`, or `directions`; `constraints`; `stochastic`; `trials`; `sampler` and `scheduler` (or their
+names); `test(params) -> {metric: value}`, a held-out evaluation that is run only at the end; `compare = True` to search at random too.
+With a trainable, which may also be a function that makes one: `steps` of a full run, `lanes`, `seeds`, `evaluate_every`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from jaxhp._types import Params, Sampler
-from jaxhp.errors import StudyError
+from jaxhp._types import Params, Sampler, Scheduler
+from jaxhp.errors import JaxhpError, StudyError
 
 if TYPE_CHECKING:
     from jaxhp._run import Objective
     from jaxhp.space import Space
+    from jaxhp.train import Trainable
 
 HeldOut: TypeAlias = Callable[[Params], "float | Mapping[str, float]"]
 
@@ -30,6 +32,11 @@ _HOW = """Such a file looks like this:
 
     def objective(trial):
         return validation_loss(learning_rate=trial["learning_rate"])
+
+or, to train many configurations at once in JAX (docs/lanes.md):
+
+    trainable = jaxhp.supervised(...)
+    steps = 1000
 """
 _ALGEBRA = {"sequence", "mixture", "freeze", "warm_start"}  # factories that want other samplers
 
@@ -39,10 +46,13 @@ class UserFile(NamedTuple):
 
     path: Path
     space: Space
-    objective: Objective
+    objective: Objective | None
+    trainable: Trainable | Callable[[], Trainable] | None  # one of the two is there
     arguments: dict[str, Any]  # of Study: metric, direction, directions, constraints, stochastic
+    training: dict[str, Any]  # of Study.train: steps, lanes, seeds, evaluate_every
     trials: int | None
     sampler: Sampler | None
+    scheduler: Scheduler | str | None
     test: HeldOut | None
     compare: bool
 
@@ -56,29 +66,35 @@ def load(path: Path) -> UserFile:
     from jaxhp.space import Space
 
     if not path.is_file():
-        raise StudyError(f"there is no file {path}; name a Python file that defines `space` and `objective(trial)`")
+        raise StudyError(f"there is no file {path}; name a Python file that defines `space` and `objective(trial)` or `trainable`")
     names = vars(_run(path))
-    for name in ("space", "objective"):
-        if name not in names:
+    for name, missing in (("space", "space" not in names), ("objective", not {"objective", "trainable"} & set(names))):
+        if missing:
             raise StudyError(f"{path} does not define `{name}`.\n{_HOW}")
     if not isinstance(names["space"], Space):
         raise StudyError(f"{path}: `space` is a {type(names['space']).__name__}, not a jaxhp.Space; wrap it: space = jaxhp.Space({{...}})")
     for name in ("objective", "test"):
         if name in names and not callable(names[name]):
             raise StudyError(f"{path}: `{name}` is {names[name]!r}, not a function of {'a trial' if name == 'objective' else 'params'}")
-    trials = names.get("trials")
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
-        raise StudyError(f"{path}: `trials` is {trials!r}, not a positive whole number")
+    for name in ("trials", *(("steps", "seeds", "evaluate_every") if "trainable" in names else ())):
+        value = names.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise StudyError(f"{path}: `{name}` is {value!r}, not a positive whole number")
+    if "trainable" in names and "steps" not in names:
+        raise StudyError(f"{path} offers a `trainable` and does not say how many `steps` a full run has; add a line such as: steps = 1000")
     if "directions" in names and ("metric" in names or "direction" in names):
         raise StudyError(f"{path}: `directions` names the metrics already; remove `metric` and `direction`")
     chosen = names.get("sampler")
     return UserFile(
         path=path,
         space=names["space"],
-        objective=names["objective"],
+        objective=names.get("objective"),
+        trainable=names.get("trainable"),
         arguments={k: names[k] for k in ("metric", "direction", "directions", "constraints", "stochastic") if k in names},
-        trials=trials,
+        training={k: names[k] for k in ("steps", "lanes", "seeds", "evaluate_every") if k in names},
+        trials=names.get("trials"),
         sampler=named_sampler(chosen) if isinstance(chosen, str) else chosen,
+        scheduler=names.get("scheduler"),
         test=names.get("test"),
         compare=bool(names.get("compare", False)),
     )
@@ -103,6 +119,46 @@ def named_sampler(name: str) -> Sampler:
     if not isinstance(sampler, Sampler):
         raise StudyError(f"sampler {name!r} is not one that can be named; choose one of {', '.join(known)}")
     return sampler
+
+
+def named_scheduler(name: str, steps: int | None) -> Scheduler | None:
+    """A scheduler whose first rung is at a ninth of a full run, where the number of its steps is known; None for "none".
+
+    Raises:
+        StudyError: no scheduler has this name.
+
+    >>> named_scheduler("asha", 900).name
+    'asha(eta=3, min_steps=100)'
+    """
+    from jaxhp import schedulers
+
+    known: dict[str, Callable[..., Scheduler]] = {"asha": schedulers.asha, "successive_halving": schedulers.successive_halving}
+    if name == "none":
+        return None
+    if name not in known:
+        raise StudyError(f"scheduler {name!r} is unknown; choose one of none, {', '.join(known)}, or write one into the file")
+    return known[name](min_steps=1 if steps is None else max(1, steps // 9))
+
+
+def trainable_of(file: UserFile) -> Trainable:
+    """The file's trainable, made if need be.
+
+    Raises:
+        StudyError: the function that makes it fails, or makes something else.
+    """
+    from jaxhp.train import Trainable
+
+    made: Any = file.trainable
+    if callable(made) and not isinstance(made, Trainable):
+        try:
+            made = made()
+        except JaxhpError:
+            raise
+        except Exception as e:
+            raise StudyError(f"{file.path}: `trainable()` failed:\n{own_frames(e, file.path.resolve().parent)}") from e
+    if not isinstance(made, Trainable):
+        raise StudyError(f"{file.path}: `trainable` is {made!r}, not a jaxhp.Trainable; build one with jaxhp.supervised(...)")
+    return made
 
 
 def own_frames(error: BaseException, directory: Path) -> str:

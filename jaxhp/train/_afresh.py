@@ -48,9 +48,10 @@ def evaluated(lanes: Lanes, hparams: Mapping[str, npt.NDArray[Any]], models: Sta
         key = jax.random.key(lanes.seed & 0xFFFFFFFF)
         return jax.lax.map(lambda row: trainable.evaluate(lanes.unpacked(row[0]), row[1], split, key), (models, hparams))
 
-    n = len(jax.tree.leaves(models)[0])
-    told = [
-        metrics(jax.tree.map(lambda x: jnp.asarray(x[i : i + k]), models), {name: x[i : i + k] for name, x in hparams.items()}, split)
-        for i in range(0, n, k)
-    ]
-    return {name: np.concatenate([np.asarray(part[name], np.float64) for part in told]) for name in told[0]}
+    def part(first: int) -> dict[str, Any]:
+        index = slice(first, first + k)
+        told = metrics(jax.tree.map(lambda x: jnp.asarray(x[index]), models), {name: x[index] for name, x in hparams.items()}, split)
+        return {name: np.asarray(x, np.float64) for name, x in told.items()}
+
+    parts = [part(first) for first in range(0, len(jax.tree.leaves(models)[0]), k)]
+    return {name: np.concatenate([told[name] for told in parts]) for name in parts[0]}
