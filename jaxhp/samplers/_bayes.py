@@ -276,7 +276,10 @@ def _suggest_near(
     centres = np.clip(near.v[np.argsort(quality, kind="stable")[:CENTRES]], 0.0, 1.0)
     terms = settings.terms(min(float(quality.min()), lowest))
     found = _maximized(state, number, believed, terms, state.space.encoded, centres, np.concatenate([near.v, points]), settings)
-    return _new(state, found, near.box.outward(found.u), existing)
+    u = _new(state, found, near.box.outward(found.u), existing)
+    if u is not None:
+        state.hows[found.how.name] += 1
+    return u
 
 
 def _suggest_elsewhere(
@@ -288,15 +291,20 @@ def _suggest_elsewhere(
     existing: Floats,
     settings: _Settings,
 ) -> Floats | None:
-    """A suggestion of a branch that the best result is not in; None where there is none, or it is not a new point of the space."""
+    """A suggestion of a branch that the best result is not in; None where none of them has a new point of the space."""
     dims = state.space.dims
-    most: tuple[Suggestion, Floats] | None = None
+    most: Floats | None = None
+    value, how = -math.inf, How.REFINED
     for branch, posterior, incumbent, centres in _branches.looks(state.model, dims, believed, quality, waiting):
         known = branch.inward(existing[branch.holds(existing)])
         found = _maximized(state, number, posterior, settings.terms(incumbent), branch.space(dims), centres, known, settings)
-        if most is None or found.value > most[0].value:
-            most = found, branch.outward(found.u)
-    return None if most is None else _new(state, *most, existing)
+        if found.value > value:
+            u = _new(state, found, branch.outward(found.u), existing)
+            if u is not None:
+                most, value, how = u, found.value, found.how
+    if most is not None:
+        state.hows[how.name] += 1
+    return most
 
 
 def _new(state: BayesState, found: Suggestion, u: Floats, existing: Floats) -> Floats | None:
@@ -304,10 +312,7 @@ def _new(state: BayesState, found: Suggestion, u: Floats, existing: Floats) -> F
     u = state.space.snap(u[None])[0]
     if found.how in (How.REPEATED, How.NOT_FINITE) or not state.space.feasible(u[None])[0]:
         return None
-    if not state.stochastic and _repeats(existing, u):
-        return None
-    state.hows[found.how.name] += 1
-    return u
+    return None if not state.stochastic and _repeats(existing, u) else u
 
 
 def _repeats(existing: Floats, u: Floats) -> bool:
