@@ -98,6 +98,11 @@ class Fold:
         u: Floats = self.rows.table.u[self.ask_row[number]]
         return u
 
+    def reached(self, number: int) -> int:
+        """The step of a trial's last report, 0 before it."""
+        steps = [self.rows.table.fidelity[row] for row in self.tell_rows.get(number, ())]
+        return int(next((step for step in reversed(steps) if step == step), 0))
+
     def standing(self) -> dict[int, int]:
         """How many unfinished trials reported last at each step, in lanes."""
         steps = (int(self.rows.table.fidelity[self.tell_rows[n][-1]]) for n in self.owner if n in self._extras)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
 from jaxhp import _owner
-from jaxhp._training import SegmentCallback, Training, settings
+from jaxhp._training import House, SegmentCallback, Training, settings
 from jaxhp._types import Params, Scheduler
 from jaxhp.errors import StudyError
 from jaxhp.schedulers import to_the_end
@@ -44,49 +45,38 @@ def train(
     """See `Study.train`."""
     fold = study._fold
     study._session.sync()
-    _check(study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
+    callbacks = _check(
+        study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout
+    )
     deadline = None if timeout is None else time.monotonic() + timeout
     chosen = scheduler or study._session.scheduler or to_the_end()
     if evaluate_every is None and fold.course.run is None:
         evaluate_every = chosen.every
+    chosen.init(fold.problem._replace(steps=steps or (fold.course.run or {}).get("steps")), study.seed)  # refuses steps that do not fit it
     steps, segment, seeds = settings(study, fold.course.run, steps, evaluate_every, seeds)
     if chosen.every is not None and chosen.every % segment:
         raise StudyError(f"evaluate_every={segment}: {chosen.name} compares trials every {chosen.every} steps; choose a divisor of that")
+    house = (bank, bank_bytes, _folder(study, checkpoint), mesh)
+
+    def built(lanes: int | str, again: bool = False) -> Training:
+        return _built(study, trainable, trials, steps, segment, seeds, lanes, chosen, house, checkpoint_every, again)
+
     training: Training | None = study._training
-    if training is None or training.lanes.trainable is not trainable:
-        training = _built(
-            study,
-            trainable,
-            trials,
-            steps,
-            segment,
-            seeds,
-            lanes,
-            chosen,
-            bank,
-            bank_bytes,
-            _folder(study, checkpoint),
-            checkpoint_every,
-            mesh,
-        )
+    if training is None or training.house != house or not training.fits(trainable):
+        if training is not None:
+            training.close()
+        training = built(lanes)
     while True:
-        study._training = training
+        study._training, training.scheduler = training, chosen
         try:
             training.advance(trials, deadline, callbacks)
             break
-        except Exception as e:
-            training.forget()
+        except (RuntimeError, MemoryError) as e:  # RuntimeError: of which JAX's are
             smaller = training.lanes.width // seeds // 2
             if not _exhausted(e) or smaller < 1:
                 raise
             training.close()
-            training = _built(
-                study, trainable, trials, steps, segment, seeds, smaller * seeds, chosen, bank, bank_bytes,
-                _folder(study, checkpoint), checkpoint_every, mesh, again=True,
-            )  # fmt: skip
-        except BaseException:
-            training.forget()
-            raise
+            training = built(smaller * seeds, again=True)
 
 
 def state(study: Study, number: int, replicate: int = 0) -> Any:
@@ -101,7 +91,9 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
         raise StudyError(f"state({number}): no such trial was trained; study {study.name!r} has asked {fold.asked}")
     if not 0 <= replicate < training.run["seeds"]:
         raise StudyError(f"state({number}, replicate={replicate}): each trial was trained with {training.run['seeds']} seeds")
-    step = int(fold.rows.table.fidelity[fold.tell_rows[number][-1]])
+    step = fold.reached(number)
+    if not step:
+        raise StudyError(f"state({number}): the trial has not reported yet; go on with study.train(...)")
     rows = training.weights([(number, replicate)], [step])
     return training.lanes.unpacked(_weights.row(rows, 0))
 
@@ -135,12 +127,9 @@ def _built(
     seeds: int,
     lanes: int | str,
     scheduler: Scheduler,
-    bank: str,
-    bank_bytes: int | None,
-    folder: Path | None,
+    house: House,
     checkpoint_every: float,
-    mesh: Any,
-    again: bool = False,
+    again: bool,
 ) -> Training:
     from jaxhp.train import Lanes, traced
     from jaxhp.train._autotune import best_width, keep_programs
@@ -148,6 +137,7 @@ def _built(
 
     keep_programs()
     fold = study._fold
+    bank, bank_bytes, folder, mesh = house
     example = {name: column[0] for name, column in traced(study.space, study.space.default()[None]).items()}
     metrics = tuple(o.name for o in study.outcomes)
 
@@ -155,7 +145,8 @@ def _built(
         return Lanes(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics, mesh=mesh)
 
     multiple = seeds * (1 if mesh is None else mesh.size)
-    logged = None if again else fold.course.run
+    before = fold.course.run
+    logged = None if again else before
     if logged is not None:
         made = make(logged["lanes"] * seeds)
     elif isinstance(lanes, str):
@@ -176,6 +167,7 @@ def _built(
         "segment": segment,
         "seeds": seeds,
         "lanes": made.width // seeds,
+        "given": lanes if before is None else before["given"],  # what the user asked for; out of memory, there are fewer
         "scheduler": scheduler.name,
         "shapes": shapes,
         "owner": _owner.owner(),
@@ -187,7 +179,7 @@ def _built(
         from jaxhp.train._checkpoint import Checkpoints
 
         checkpoints = Checkpoints(folder, f"{shapes} {made.width}")
-    return Training(study, run, scheduler, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every)
+    return Training(study, run, scheduler, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every, house)
 
 
 def _exhausted(error: BaseException) -> bool:
@@ -200,10 +192,11 @@ def _folder(study: Study, checkpoint: str | Path | None) -> Path | None:
     """Where checkpoints go: beside an SQLite file, unless the user says otherwise."""
     if checkpoint is None:
         return None
+    name = quote(study.name, safe=" ")
     if checkpoint != "auto":
-        return Path(checkpoint)
+        return Path(checkpoint) / name
     scheme, _, path = study.storage.partition("///")
-    return Path(f"{path}.{study.name}.weights") if scheme == "sqlite:" and path else None
+    return Path(f"{path}.{name}.weights") if scheme == "sqlite:" and path else None
 
 
 def _check(
@@ -217,7 +210,7 @@ def _check(
     bank: str,
     bank_bytes: int | None,
     checkpoint_every: float,
-    callbacks: Sequence[Callable[..., Any]],
+    callbacks: Any,
     timeout: float | None,
 ) -> None:
     whole = {"trials": trials, "steps": steps, "seeds": seeds, "evaluate_every": evaluate_every, "bank_bytes": bank_bytes}
@@ -238,8 +231,10 @@ def _check(
     if bank not in ("auto", "host", "device"):
         raise StudyError(f"bank: expected 'auto', 'host' or 'device', got {bank!r}")
     for name, seconds in (("timeout", timeout), ("checkpoint_every", checkpoint_every)):
-        if seconds is not None and not seconds >= 0:
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0):
             raise StudyError(f"{name}: expected a number of seconds, got {seconds!r}")
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise StudyError(f"callbacks: expected a list of functions of (study, progress), got {callbacks!r}")
     for callback in callbacks:
         if not callable(callback):
             raise StudyError(f"callbacks: expected functions of (study, progress), got {callback!r}")
@@ -250,7 +245,7 @@ def _check(
         return
     if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and study._fold.course.busy.any():
         raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share lanes")
-    if lanes != "auto" and lanes != run["lanes"] * run["seeds"]:
+    if lanes not in ("auto", run["given"], run["lanes"] * run["seeds"]):
         raise StudyError(
             f"lanes={lanes}: study {study.name!r} trains in {run['lanes'] * run['seeds']} lanes, on which its numbers depend "
             "to the last bit; leave lanes out, or use another name for the study"

@@ -7,15 +7,18 @@ both views agree, and goes on. So a run that was killed ends as if it had not be
 
 from __future__ import annotations
 
+import json
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jaxhp import _owner
-from jaxhp._types import Floats, Record, Scheduler, Slots
+from jaxhp._types import Decision, Floats, Ints, Record, Scheduler, Slots
 from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from jaxhp.train._bank import Bank, Name
     from jaxhp.train._checkpoint import Checkpoints
     from jaxhp.train._lanes import Lanes, LaneState
+    from jaxhp.train._trainable import Trainable
 
 _EXPLODED = 1e15  # a loss beyond this has diverged, even if it is still finite
 
@@ -39,36 +43,55 @@ class Progress(NamedTuple):
     steps_per_second: float  # of all lanes together
     standing: dict[int, int]  # step -> how many unfinished trials reported there last: the rungs
     best: float | None  # value of the best finished trial
+    reports: dict[str, np.ndarray[Any, Any]]  # of this segment, columnar: number, step and every metric
 
 
+House: TypeAlias = tuple[str, int | None, Path | None, Any]  # bank, bank_bytes, folder of checkpoints, mesh
 SegmentCallback: TypeAlias = Callable[["Study", Progress], None]
 
-    reports: dict[str, np.ndarray[Any, Any]]  # of this segment, columnar: number, step and every metric
 
 class Training:
     """One process's hold on the lanes of a study."""
 
     def __init__(
-        self, study: Study, run: Record, scheduler: Scheduler, lanes: Lanes, bank: Bank, checkpoints: Checkpoints | None, pause: float
+        self,
+        study: Study,
+        run: Record,
+        scheduler: Scheduler,
+        lanes: Lanes,
+        bank: Bank,
+        checkpoints: Checkpoints | None,
+        pause: float,
+        house: House,
     ) -> None:
         self.study = study
         self.run = run
         self.lanes = lanes
         self.bank = bank
-        self._scheduler = scheduler
+        self.scheduler = scheduler
+        self.house = house
         self._checkpoints = checkpoints
         self._pause = pause  # seconds between two checkpoints
         self._saved_at = time.monotonic()
-        self._state: LaneState | None = None  # None: not known, to be restored
+        self._state: LaneState | None = None  # None while it changes: after an interruption it is not known, and restored
         self._followed = 0  # records of the course that the device has followed
         self._best: int | None = None  # the trial whose weights are kept
         self.segments = 0
+
+    def fits(self, trainable: Trainable) -> bool:
+        """Whether these lanes can go on with the study as it is now: nobody else trained it meanwhile, and nobody extended its space."""
+        from jaxhp.train import traced
+
+        space, fold = self.study.space, self.study._fold
+        columns = traced(space, space.default()[None])
+        known = {name: x.dtype for name, x in self.lanes.example.items()} == {name: x.dtype for name, x in columns.items()}
+        return known and self.lanes.trainable is trainable and fold.course.run == self.run
 
     def advance(self, trials: int | None, deadline: float | None, callbacks: Sequence[SegmentCallback]) -> None:
         """Trains until the study holds `trials` trials and all are finished, or the deadline passes."""
         study = self.study
         session, course = study._session, study._fold.course
-        session.schedule(self._scheduler, self.run["steps"])
+        session.schedule(self.scheduler, self.run["steps"])
         self._take_up()
         if trials is not None and session.fold.asked >= trials and not self._ours():
             return  # nothing is left to do, so nothing needs to stand on the device
@@ -112,7 +135,7 @@ class Training:
 
     def _fill(self, trials: int | None) -> None:
         """Appends what the scheduler says: who stops, then who goes on where."""
-        study, scheduler = self.study, self._scheduler
+        study, scheduler = self.study, self.scheduler
         session, fold = study._session, study._fold
         course = fold.course
         session.sync()
@@ -133,14 +156,19 @@ class Training:
         while True:
             fresh = self._fresh()
             decision = scheduler.decide(session.scheduled(), Slots(held, running, np.array(fresh, np.int64)))
+            self._check(decision, running, len(free))
             idle = int((decision.number < 0).sum())
-            if not idle or not self._ask(idle, trials):
+            if not idle or not set(fresh) <= set(decision.number.tolist()) or not self._ask(idle, trials):
                 break
         if (decision.number < 0).all():
             if len(running):
                 if (held >= 0).any():  # they wait in the bank, not in a lane
                     self._record(free, decision)
                 return
+            if fresh:
+                raise SchedulerError(
+                    f"{scheduler.name} starts none of the trials {fresh}, although {len(free)} lanes are free and none runs"
+                )
             paused = sorted(n for n in self._ours() if n in course.started)
             if paused:
                 self._empty(free.tolist(), paused)
@@ -148,7 +176,6 @@ class Training:
         self._record(free, decision)
 
     def _record(self, free: Any, decision: Any) -> None:
-        self._check(decision)
         changes = [j for j, i in enumerate(free.tolist()) if decision.number[j] >= 0 or self.study._fold.course.number[i] >= 0]
         number, parent, t, until = (getattr(decision, name)[changes].tolist() for name in ("number", "parent", "t", "until"))
         self._decide(free[changes].tolist(), number, parent, t, until, [])
@@ -157,25 +184,47 @@ class Training:
         self, lanes: list[int], number: list[int], parent: list[int], t: list[int], until: list[int], stopped: list[int], more: bool = False
     ) -> None:
         columns = {"lanes": lanes, "number": number, "parent": parent, "t": t, "until": until}
-        self.study._session.append({"kind": "decision", **columns, "stopped": stopped, "more": more, "time": time.time()})
+        self._append({"kind": "decision", **columns, "stopped": stopped, "more": more, "time": time.time()})
+
+    def _append(self, record: Record) -> None:
+        """Appends to the course.
+
+        Raises:
+            StudyError: another process trains the study now.
+        """
+        session, fold = self.study._session, self.study._fold
+        while True:
+            if fold.course.run != self.run:
+                owner = "nobody" if fold.course.run is None else fold.course.run["owner"]
+                raise StudyError(f"study {self.study.name!r} is now being trained by {owner}: two cannot share lanes; stop one of them")
+            if session.claim([record]):
+                return
+            session.sync()
 
     def _empty(self, lanes: list[int], stopped: list[int], more: bool = False) -> None:
         k = len(lanes)
         self._decide(lanes, [-1] * k, [-1] * k, [0] * k, [0] * k, stopped, more)
 
-    def _check(self, decision: Any) -> None:
-        """A scheduler must keep to the segments and to the trials there are."""
-        steps, segment = self.run["steps"], self.run["segment"]
+    def _check(self, decision: Decision, running: Ints, free: int) -> None:
+        """A scheduler must keep to the free lanes, to the segments and to the trials there are."""
+        steps, segment, fold, name = self.run["steps"], self.run["segment"], self.study._fold, self.scheduler.name
+        columns = (decision.number, decision.parent, decision.t, decision.until)
+        if any(np.shape(column) != (free,) for column in columns):
+            raise SchedulerError(f"{name} was asked about {free} free lanes and answered for {[np.size(column) for column in columns]}")
         chosen = decision.number >= 0
-        for number, t, until in zip(*(getattr(decision, name)[chosen].tolist() for name in ("number", "t", "until")), strict=True):
-            if not self.study._fold.pending(number) or not t < until <= steps or (until % segment and until != steps):
+        taken = [*running.tolist(), *decision.number[chosen].tolist()]
+        if len(set(taken)) != len(taken):
+            raise SchedulerError(f"{name} put a trial into two lanes: {sorted(taken)}")
+        for number, parent, t, until in zip(*(column[chosen].tolist() for column in columns), strict=True):
+            if not fold.pending(number) or not t < until <= steps or (until % segment and until != steps):
                 raise SchedulerError(
-                    f"{self._scheduler.name} wants trial {number} to run from step {t} until {until}: this study trains for {steps} steps "
+                    f"{name} wants trial {number} to run from step {t} until {until}: this study trains for {steps} steps "
                     f"in segments of {segment}, so `until` must be a multiple of {segment} or {steps}, beyond t, and the trial unfinished"
                 )
-        taken = decision.number[chosen].tolist()
-        if len(set(taken)) != len(taken):
-            raise SchedulerError(f"{self._scheduler.name} put a trial into two lanes: {sorted(taken)}")
+            stands = 0 if parent < 0 else fold.reached(parent)
+            if t != stands:
+                origin = "starts anew" if parent < 0 else f"goes on from trial {parent}, which stands at step {stands}"
+                raise SchedulerError(f"{name} wants trial {number} to run from step {t}, but it {origin}")
 
     def _ours(self) -> list[int]:
         """Unfinished trials of this process, in order."""
@@ -216,18 +265,20 @@ class Training:
         course = self.study._fold.course
         numbers, busy = course.number.copy(), course.busy
         begun = time.perf_counter()
-        state, self._state = self._state, None  # until it is known again, should this be interrupted
+        state, self._state = self._state, None
         state, metrics = self.lanes.run(state)
         ends = busy & (course.t + self.run["segment"] >= course.until)
         self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
         values = {name: np.asarray(x, np.float64).reshape(len(numbers), -1) for name, x in metrics.items()}
         seconds = time.perf_counter() - begun
-        self._state = state
-        self._report(np.flatnonzero(busy), values, seconds)
+        record = self._report(np.flatnonzero(busy), values, seconds)
+        self._append(record)
+        self._followed += 1
+        self._after_segment(state, record)
         return seconds
 
-    def _report(self, busy: Any, values: dict[str, Floats], seconds: float) -> None:
-        """Appends the segment's record: reports, and which trials are complete or have diverged."""
+    def _report(self, busy: Any, values: dict[str, Floats], seconds: float) -> Record:
+        """The segment's record: reports, and which trials are complete or have diverged."""
         fold, seeds, steps = self.study._fold, self.run["seeds"], self.run["steps"]
         course = fold.course
         at = np.minimum(course.t[busy] + self.run["segment"], course.until[busy])
@@ -240,7 +291,7 @@ class Training:
                 ended[str(number)] = ("failed", f"diverged at step {t}: {bad} is {means[bad][j]:g}")
             elif t >= steps:
                 ended[str(number)] = ("complete", None)
-        record = {
+        record: Record = {
             "kind": "segment",
             "numbers": course.number[busy].tolist(),
             "step": at.tolist(),
@@ -252,38 +303,34 @@ class Training:
         if seeds > 1:
             spread = {o.name: values[o.name][busy].std(axis=1, ddof=1) / math.sqrt(seeds) for o in fold.outcomes}
             record["noise"] = {name: _listed(x) for name, x in spread.items()}
-        self.study._session.append(record)
-        self._followed += 1
-        self._after_segment(record)
+        return record
 
     def _follow(self, record: Record) -> None:
         """Does on the device what a record of the log says."""
         assert self._state is not None
+        state, self._state = self._state, None
         self._followed += 1
         if record["kind"] == "segment":
-            self._state, _ = self.lanes.run(self._state)
-            self._after_segment(record)
+            state, _ = self.lanes.run(state)
+            self._after_segment(state, record)
         else:
-            self._fill_lanes(record)
+            self._fill_lanes(state, record)
 
-    def _after_segment(self, record: Record) -> None:
+    def _after_segment(self, state: LaneState, record: Record) -> None:
         """Keeps the weights of the best trial, and empties the lanes of those that ended."""
-        assert self._state is not None
         self.segments += 1
         best = self.study._fold.best
-        number = self._state.number.copy()
+        number = state.number.copy()
         if best is not None and best != self._best and str(best) in record["ended"]:
             slots = np.flatnonzero(number == best).tolist()
             for name in [] if self._best is None else self._names(self._best):
                 self.bank.drop(name)
-            self.bank.put(self._state, slots, self._names(best), self._hopeless())
+            self.bank.put(state, slots, self._names(best), self._hopeless())
             self._best = best
         number[np.isin(number, [int(n) for n in record["ended"]])] = -1
-        self._state = self._state._replace(number=number)
+        self._state = state._replace(number=number)
 
-    def _fill_lanes(self, record: Record) -> None:
-        state = self._state
-        assert state is not None
+    def _fill_lanes(self, state: LaneState, record: Record) -> None:
         stopped = set(record["stopped"])
         before = self._leads(state.number)
         pausing = [
@@ -386,28 +433,35 @@ class Training:
             "bank": self.bank.names,
             "best": self._best,
             "segments": self.segments,
+            "record": _digest(self.study._fold.course.records[self._followed - 1]),
         }
         self._checkpoints.save(Saved(self._followed, _weights.leaves(state.model), self.bank.arrays(), facts))
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
-        """The lanes as of the last checkpoint, or empty."""
+        """The lanes as of the last checkpoint of this very course, or empty."""
         from jaxhp.train import _weights, traced
 
-        self._state, self._followed, self._best, self.segments = self.lanes.init(), 0, None, 0
+        records = self.study._fold.course.records
+
+        def ours(boundary: int, facts: dict[str, Any]) -> bool:
+            return boundary <= len(records) and facts.get("record") == _digest(records[boundary - 1])
+
+        self._followed, self._best, self.segments = 0, None, 0
         self.bank.clear()
-        saved = None if self._checkpoints is None else self._checkpoints.latest(len(self.study._fold.course.records))
+        state = self.lanes.init()
+        saved = None if self._checkpoints is None else self._checkpoints.latest(ours)
         if saved is None:
+            self._state = state
             return
         fold, facts = self.study._fold, saved.facts
         number = np.array(facts["number"], np.int64)
         slots = np.flatnonzero(number >= 0)
-        state = self._state
         hparams = {name: column.copy() for name, column in state.hparams.items()}
         if len(slots):
             for name, column in traced(fold.space, np.array([fold.u(int(n)) for n in number[slots]])).items():
                 hparams[name][slots] = column
-        self._state = state._replace(
+        state = state._replace(
             model=self.lanes.on_device(_weights.like(state.model, saved.model)),
             number=number,
             replicate=np.array(facts["replicate"], np.int32),
@@ -417,10 +471,7 @@ class Training:
         )
         self.bank.restore([(n, r) for n, r in facts["bank"]], saved.bank)
         self._followed, self._best, self.segments = saved.boundary, facts["best"], facts["segments"]
-
-    def forget(self) -> None:
-        """After an interruption: what stands on the device is not known; the next `advance` restores it."""
-        self._state = None
+        self._state = state
 
     def close(self) -> None:
         """Lets go of the thread that reads ahead and of the checkpoints."""
@@ -440,12 +491,18 @@ class Training:
             steps_per_second=busy * self.run["seeds"] * self.run["segment"] / max(seconds, 1e-9),
             standing=fold.standing(),
             best=None if fold.best is None else self.study._finished(fold.best).value,
+            reports=fold.course.curves(last=1),
         )
 
 
 def _listed(column: Floats) -> list[float | str]:
     """Numbers as a record holds them."""
     return [x if math.isfinite(x) else ("nan" if math.isnan(x) else "inf" if x > 0 else "-inf") for x in column.tolist()]
+
+
+def _digest(record: Record) -> int:
+    """Tells a course's record from those of other studies, which have other times."""
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def settings(study: Study, logged: Record | None, steps: int | None, segment: int | None, seeds: int | None) -> tuple[int, int, int]:
@@ -467,4 +524,3 @@ def settings(study: Study, logged: Record | None, steps: int | None, segment: in
     if steps is None:
         raise StudyError("steps: how many steps is a full run? Pass steps=...")
     return steps, segment if segment is not None else -(-steps // 20), seeds if seeds is not None else 1
-            reports=fold.course.curves(last=1),

@@ -7,6 +7,7 @@ is damaged, or of another model, is passed over, and two are kept. Leaves are st
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,24 +48,26 @@ class Checkpoints:
         facts = saved.facts | {"shapes": self._shapes, "arrays": jax.tree.map(lambda x: [list(x.shape), str(x.dtype)], arrays)}
         self._manager.save(saved.boundary, args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), facts=ocp.args.JsonSave(facts)))
 
-    def latest(self, up_to: int) -> Saved | None:
-        """The newest readable checkpoint at or before a boundary; None where there is none."""
+    def latest(self, fits: Callable[[int, dict[str, Any]], bool]) -> Saved | None:
+        """The newest readable checkpoint whose boundary and facts fit; None where there is none. The others are removed."""
         for boundary in sorted(self._manager.all_steps(), reverse=True):
-            if boundary > up_to:
-                continue
-            try:
-                facts = self._manager.restore(boundary, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))["facts"]
-                if facts["shapes"] != self._shapes:
-                    continue
-                empty = {
-                    part: {i: np.zeros(shape, dtype) for i, (shape, dtype) in leaves.items()} for part, leaves in facts["arrays"].items()
-                }
-                arrays = self._manager.restore(boundary, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(empty)))["arrays"]
-            except (OSError, ValueError, KeyError) as e:
-                _log.warning("checkpoint %s cannot be read (%s): training goes on from an earlier one", boundary, e)
-                continue
-            return Saved(boundary, _listed(arrays["model"]), _listed(arrays["bank"]), facts)
+            saved = self._read(boundary, fits)
+            if saved is not None:
+                return saved
+            self._manager.delete(boundary)  # it would stand in the way of new ones
         return None
+
+    def _read(self, boundary: int, fits: Callable[[int, dict[str, Any]], bool]) -> Saved | None:
+        try:
+            facts = self._manager.restore(boundary, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))["facts"]
+            if facts["shapes"] != self._shapes or not fits(boundary, facts):
+                return None
+            empty = {part: {i: np.zeros(shape, dtype) for i, (shape, dtype) in leaves.items()} for part, leaves in facts["arrays"].items()}
+            arrays = self._manager.restore(boundary, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(empty)))["arrays"]
+        except (OSError, ValueError, KeyError) as e:
+            _log.warning("checkpoint %s cannot be read (%s): training goes on from an earlier one", boundary, e)
+            return None
+        return Saved(boundary, _listed(arrays["model"]), _listed(arrays["bank"]), facts)
 
     def close(self) -> None:
         """Waits until what was saved is on disk."""
