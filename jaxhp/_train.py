@@ -45,9 +45,7 @@ def train(
     """See `Study.train`."""
     fold = study._fold
     study._session.sync()
-    callbacks = _check(
-        study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout
-    )
+    _check(study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     chosen = scheduler or study._session.scheduler or to_the_end()
     if evaluate_every is None and fold.course.run is None:
