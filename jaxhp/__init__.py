@@ -43,6 +43,7 @@ _MODULE_OF = {
     "Stream": "train",
     "Progress": "_training",
     "pareto_front": "pareto",
+    "enough": "analysis",
     "JaxhpError": "errors",
     "SpaceError": "errors",
     "StudyError": "errors",

@@ -17,6 +17,7 @@ from jaxhp._types import Sampler as Sampler
 from jaxhp._types import Scheduler as Scheduler
 from jaxhp._types import Status as Status
 from jaxhp._types import Trials as Trials
+from jaxhp.analysis import enough as enough
 from jaxhp.errors import JaxhpError as JaxhpError
 from jaxhp.errors import LogConflict as LogConflict
 from jaxhp.errors import MissingExtra as MissingExtra

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Objective: TypeAlias = Callable[[Trial], float | Mapping[str, float]]
 Callback: TypeAlias = Callable[["Study", Trial], None]
+Until: TypeAlias = Callable[["Study"], bool]
 
 _POLL = 0.2  # seconds between looks at what other processes did
 
@@ -45,9 +46,10 @@ def run(
     trial_timeout: float | None,
     raise_errors: bool,
     max_failed: float,
+    until: Until | None = None,
 ) -> None:
     """See `Study.optimize`."""
-    _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed)
+    _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed, until)
     study._session.reclaim()
     target = study._fold.told + more if more is not None else trials
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -55,9 +57,10 @@ def run(
     results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
     running: dict[int, tuple[Trial, float]] = {}  # number -> trial, start
     tally = _Tally(max_failed)
-    open_ended = True  # until the space is exhausted
+    open_ended = until is None or not study._fold.told or not until(study)  # until the space is exhausted, or `until` is true
 
     def settle(result: _Result) -> None:
+        nonlocal open_ended
         trial, error = result.trial, result.error
         if error is None:
             try:
@@ -74,6 +77,8 @@ def run(
         if error is not None and raise_errors:
             raise error
         tally.add(trial, error)
+        if open_ended and until is not None and until(study):
+            open_ended = False
 
     with _released_on_interrupt(study, running):
         while True:
@@ -96,7 +101,7 @@ def run(
                     threading.Thread(
                         target=lambda t=trial: results.put(_evaluate(objective, t)), daemon=True, name=f"trial-{trial.number}"
                     ).start()
-                may_start = deadline is None or time.monotonic() < deadline
+                may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             if not running:
                 if may_start and _room(study, target):  # with a lag: another process holds the result that is due
                     time.sleep(_POLL)
@@ -177,6 +182,7 @@ def _check(
     callbacks: tuple[Callback, ...],
     trial_timeout: float | None,
     max_failed: float,
+    until: Until | None,
 ) -> None:
     if not callable(objective):
         raise StudyError(f"objective: expected a function of a trial, got {objective!r}")
@@ -195,3 +201,5 @@ def _check(
     for callback in callbacks:
         if not callable(callback):
             raise StudyError(f"callbacks: expected functions of (study, trial), got {callback!r}")
+    if until is not None and not callable(until):
+        raise StudyError(f"until: expected a function of the study that returns a bool, such as jaxhp.enough(), got {until!r}")

@@ -33,9 +33,9 @@ from jaxhp.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jaxhp._run import Callback, Objective
+    from jaxhp._run import Callback, Objective, Until
     from jaxhp._training import SegmentCallback, Training
-    from jaxhp.analysis import Explanation
+    from jaxhp.analysis import Explanation, Forecast
     from jaxhp.confirm import Confirmation
     from jaxhp.samplers._model import Model
     from jaxhp.train import Trainable
@@ -439,6 +439,7 @@ class Study:
         trial_timeout: float | None = None,
         raise_errors: bool = False,
         max_failed: float = 0.5,
+        until: Until | None = None,
     ) -> Study:
         """Runs `objective(trial) -> float | {metric: float}` until the study holds `trials` trials.
 
@@ -452,6 +453,7 @@ class Study:
             trial_timeout: seconds after which a trial is recorded as failed (its thread is abandoned: Python cannot stop it).
             raise_errors: re-raise an exception of the objective after recording it, instead of going on.
             max_failed: stop when, after five trials, more than this share raised or timed out.
+            until: asked after each told trial, first where some are told: once `until(study)` is true, no trial starts (`jaxhp.enough`).
 
         Returns:
             The study, for `study.optimize(...).best`.
@@ -461,7 +463,7 @@ class Study:
         """
         from jaxhp._run import run
 
-        run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed)
+        run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed, until)
         return self
 
     def train(
@@ -571,6 +573,12 @@ class Study:
         from jaxhp.analysis import explain
 
         return explain(self)
+
+    def forecast(self, more: int = 50) -> Forecast:
+        """The chance and size of further gain from `more` further trials (see `jaxhp.analysis`). Changes nothing."""
+        from jaxhp.analysis import forecast
+
+        return forecast(self, more)
 
     def __repr__(self) -> str:
         fold = self._fold

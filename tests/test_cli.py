@@ -24,7 +24,7 @@ from jaxhp.cli import app
 from jaxhp.cli._progress import following
 
 SPACE = "import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})"
-COMMANDS = ["tune", "list", "show", "best", "explain", "plot", "export"]
+COMMANDS = ["tune", "list", "show", "best", "explain", "forecast", "plot", "export"]
 
 BOWL = """
     import jaxhp

@@ -17,7 +17,7 @@ try:
 except ImportError as e:
     raise MissingExtra('the command line needs typer and rich: pip install "jaxhp[cli]"') from e
 
-from jaxhp.cli import _explain, _read, _tune
+from jaxhp.cli import _explain, _forecast, _read, _tune
 from jaxhp.cli._console import err, out
 
 _USAGE = 2
@@ -69,6 +69,7 @@ for _name, _function, _example in (
     ("show", _read.show, "jaxhp show digits.db --trial 7"),
     ("best", _read.best, "jaxhp best digits.db --json > best.json"),
     ("explain", _explain.explain, "jaxhp explain digits.db --study digits"),
+    ("forecast", _forecast.forecast, "jaxhp forecast digits.db --more 50"),
     ("plot", _read.plot, "jaxhp plot digits.db -o report.html"),
     ("export", _read.export, "jaxhp export digits.db --csv -o trials.csv"),
 ):

@@ -17,7 +17,7 @@ from jaxhp.errors import StorageError
 from jaxhp.report._columns import columns
 from jaxhp.report._page import page
 from jaxhp.report._surrogate import explained
-from jaxhp.report._tables import Table, compact, failures
+from jaxhp.report._tables import Table, compact, failures, outlook
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
@@ -42,7 +42,7 @@ def html(study: Study, *, against: Mapping[str, Study] | None = None, tables: Se
     True
     """
     others = {label: columns(other) for label, other in (against or {}).items()}
-    return page(columns(study), others, tables, explained(study))
+    return page(columns(study), others, [*tables, *outlook(study)], explained(study))
 
 
 def write(study: Study, path: str | Path, *, against: Mapping[str, Study] | None = None, tables: Sequence[Table] = ()) -> Path:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxhp.errors import StudyError
 from jaxhp.report._columns import Columns
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
 
 
 class Table(NamedTuple):
@@ -53,6 +57,16 @@ def failures(c: Columns) -> Table:
             example.setdefault(reason, trial.number)
     rows = [[str(count), reason[:300], str(example[reason])] for reason, count in kinds.most_common(20)]
     return Table("Failures", ["trials", "reason", "first in trial"], rows)
+
+
+def outlook(study: Study) -> list[Table]:
+    """What further trials would bring; nothing where there is no forecast."""
+    try:
+        forecast = study.forecast()
+    except StudyError:  # several metrics, or too few results: there is nothing to say
+        return []
+    facts = ". ".join(f"{label}: {text}" for label, text in forecast.facts().items())
+    return [Table(f"{forecast.more} more trials", [], [], f"{facts}.")]
 
 
 def number(value: float) -> str:
