@@ -166,6 +166,12 @@ def test_a_blow_up_is_no_measure_of_the_spread() -> None:
     assert spread(np.array([*values, 1.7e308, -0.0])) <= 6.0
 
 
+def test_blow_ups_beside_few_good_results_give_no_hope_of_more() -> None:
+    y = np.array([1e30, 3.0, 1e30, 1.0, 1e30, 2.0, 4.0, *[1e30] * 43])
+    assert prospect(y, 2, 50, learns=False).mean() < 3.0
+    assert prospect(y, 2, 50, learns=True).mean() < 3.0
+
+
 def test_the_spread_of_a_plateau_at_the_best_is_that_of_what_lies_above_it() -> None:
     assert spread(np.array([1.0] * 15 + [3.0] * 5)) == 2.0
     assert spread(np.array([1.0] * 25 + [5.0])) == 4.0

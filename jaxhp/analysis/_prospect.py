@@ -86,17 +86,21 @@ def spread(y: Floats) -> float:
     >>> spread(np.array([4.0, 2.0, 6.0, 1.0, 3.0, 1e30]))
     2.0
     """
-    told = y[np.isfinite(y)]
-    with np.errstate(over="ignore"):  # such a result is a blow-up
-        above = told - told.min()
-    for gaps in (np.sort(above[:FIRST]), np.sort(above)):
-        jumps = np.flatnonzero((gaps[2:-1] > 0.0) & (gaps[3:] > _JUMP * gaps[2:-1]))
-        kept = gaps[: 3 + jumps[0]] if len(jumps) else gaps
+    for gaps in (_gaps(y, FIRST), _gaps(y, len(y))):
         for share in (0.5, 0.75, 1.0):
-            gap = float(kept[int(share * (len(kept) - 1))])
+            gap = float(gaps[int(share * (len(gaps) - 1))])
             if 0.0 < gap < math.inf:
                 return gap
     return 0.0
+
+
+def _gaps(y: Floats, first: int) -> Floats:
+    """What the first finite results lie above the best of all, ascending, without blow-ups."""
+    told = y[np.isfinite(y)]
+    with np.errstate(over="ignore"):  # such a result is a blow-up
+        gaps = np.sort(told[:first] - told.min())
+    jumps = np.flatnonzero((gaps[2:-1] > 0.0) & (gaps[3:] / _JUMP > gaps[2:-1]))
+    return gaps[: 3 + jumps[0]] if len(jumps) else gaps
 
 
 def features(y: Floats, d: int, more: int) -> Floats:
@@ -120,10 +124,9 @@ def features(y: Floats, d: int, more: int) -> Floats:
 
 def _excess(y: Floats) -> float:
     """Mean excess below the n/10-th best, the fifth at least: how fast results thin out towards the best."""
-    ordered = np.sort(y[np.isfinite(y)])
-    k = min(max(4, len(y) // 10), len(ordered) - 1)
-    ahead = ordered[k] - ordered[:k]
-    return float(ahead.mean()) or spread(y)  # ties at the best: the scale of all
+    gaps = _gaps(y, len(y))
+    k = min(max(4, len(y) // 10), len(gaps) - 1)
+    return float((gaps[k] - gaps[:k]).mean()) or spread(y)  # ties at the best: the scale of all
 
 
 def _log_gap(gap: float) -> float:
