@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -18,14 +20,35 @@ import jaxhp
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-@pytest.fixture(scope="module")
-def digits() -> ModuleType:
-    """examples/digits.py with three epochs instead of forty."""
-    spec = importlib.util.spec_from_file_location("digits", EXAMPLES / "digits.py")
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """What an example prints."""
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu", **(env or {})})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    """examples/digits_objective.py with three epochs instead of forty."""
+    module = loaded("digits_objective")
     module.EPOCHS = 3  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture(scope="module")
+def lanes() -> ModuleType:
+    """examples/digits.py with a tenth of its steps."""
+    module = loaded("digits")
+    module.steps = 90  # type: ignore[attr-defined]
     return module
 
 
@@ -36,8 +59,7 @@ def score(digits: ModuleType, seed: int = 0, **changed: Any) -> dict[str, float]
 
 
 def test_the_quadratic_example_runs() -> None:
-    done = subprocess.run([sys.executable, str(EXAMPLES / "quadratic.py")], capture_output=True, text=True, check=True)
-    assert "best of 100 trials" in done.stdout
+    assert "best of 100 trials" in run("quadratic")
 
 
 def test_new_values_never_recompile_and_new_shapes_do(digits: ModuleType) -> None:
@@ -97,3 +119,48 @@ def test_the_digits_objective_tells_loss_and_accuracy(digits: ModuleType) -> Non
     study.optimize(digits.objective, trials=1, raise_errors=True)
     assert set(study.best.values) == {"loss", "accuracy"}
     assert set(digits.test(study.best.params)) == {"accuracy"}
+
+
+# --- digits in lanes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tuned(lanes: ModuleType) -> jaxhp.Study:
+    study = jaxhp.Study(lanes.space, sampler=jaxhp.random_search(), metric=lanes.metric)
+    defaults = lanes.space.default_params()
+    for changed in (
+        {},
+        {"learning_rate": 0.01},
+        {"learning_rate": 0.1, "optimizer": "sgd", "momentum": 0.9},
+        {"learning_rate": 0.003, "optimizer": "lion", "depth": 1, "width": 32},
+        {"dropout": 0.3, "batch_size": 64, "learning_rate": 0.003},
+    ):
+        study.enqueue(defaults | changed)
+    return study.train(lanes.trainable(), trials=8, steps=lanes.steps, lanes=8, evaluate_every=30)
+
+
+def test_digits_trains_every_optimiser_width_and_batch_size_in_one_program(tuned: jaxhp.Study, compilations: list[float]) -> None:
+    assert all(t.values["accuracy"] > 0.6 for t in tuned.finished[:5]), [t.values for t in tuned.finished]  # a guess: 0.1
+    more = tuned.train(tuned._training.lanes.trainable, trials=16)
+    assert len(more.finished) == 16 and not compilations
+
+
+def test_digits_tests_on_data_that_was_never_searched_on(tuned: jaxhp.Study) -> None:
+    assert set(tuned.test()) == {"loss", "accuracy"}
+    assert tuned.test() == tuned.test(tuned.best.params)
+
+
+def test_units_and_layers_that_are_masked_out_change_nothing(lanes: ModuleType) -> None:
+    from flax import nnx
+
+    h = {"width": np.int32(32), "depth": np.int32(1), "dropout": np.float32(0.0)}
+    x = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
+
+    def network(disturbed: bool) -> Any:
+        mlp = lanes.MLP(h, nnx.Rngs(0))
+        if disturbed:
+            mlp.logits.kernel[...] = mlp.logits.kernel[...].at[32:].set(9.0)  # of units that are not there
+            mlp.hidden[1].kernel[...] = jnp.full_like(mlp.hidden[1].kernel[...], 9.0)  # of a layer that is not there
+        return mlp(x)
+
+    np.testing.assert_array_equal(network(False), network(True))
