@@ -30,7 +30,7 @@ def train(
     *,
     trials: int | None,
     steps: int | None,
-    lanes: int | str,
+    lanes: int | str | Lanes,
     scheduler: Scheduler | None,
     seeds: int | None,
     evaluate_every: int | None,
@@ -45,7 +45,11 @@ def train(
     """See `Study.train`."""
     fold = study._fold
     study._session.sync()
-    _check(study, trials, steps, lanes, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
+    shared = None if isinstance(lanes, (int, str)) else _shared(lanes)
+    if shared is not None:
+        mesh = mesh or shared.mesh
+    width = lanes if isinstance(lanes, (int, str)) else lanes.width
+    _check(study, trials, steps, width, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     chosen = scheduler or study._session.scheduler or to_the_end()
     if evaluate_every is None and fold.course.run is None:
@@ -57,13 +61,14 @@ def train(
     house = (bank, bank_bytes, _folder(study, checkpoint), mesh)
 
     def built(lanes: int | str, again: bool = False) -> Training:
-        return _built(study, trainable, trials, steps, segment, seeds, lanes, chosen, house, checkpoint_every, again)
+        made = None if again else shared
+        return _built(study, trainable, trials, steps, segment, seeds, lanes, chosen, house, checkpoint_every, again, made)
 
     training: Training | None = study._training
     if training is None or training.house != house or not training.fits(trainable):
         if training is not None:
             training.close()
-        training = built(lanes)
+        training = built(width)
     while True:
         study._training, training.scheduler = training, chosen
         try:
@@ -128,6 +133,7 @@ def _built(
     house: House,
     checkpoint_every: float,
     again: bool,
+    shared: Lanes | None,
 ) -> Training:
     from jaxhp.train import Lanes, traced
     from jaxhp.train._autotune import best_width, keep_programs
@@ -140,6 +146,8 @@ def _built(
     metrics = tuple(o.name for o in study.outcomes)
 
     def make(width: int) -> Lanes:
+        if shared is not None:
+            return shared.shared(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics)
         return Lanes(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics, mesh=mesh)
 
     multiple = seeds * (1 if mesh is None else mesh.size)
@@ -180,6 +188,19 @@ def _built(
     return Training(study, run, scheduler, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every, house)
 
 
+def _shared(lanes: Any) -> Lanes:
+    """Lanes of another study.
+
+    Raises:
+        StudyError: something else.
+    """
+    from jaxhp.train import Lanes
+
+    if not isinstance(lanes, Lanes):
+        raise StudyError(f"lanes: expected a number, 'auto', or the lanes of another study (study.lanes), got {lanes!r}")
+    return lanes
+
+
 def _exhausted(error: BaseException) -> bool:
     from jaxhp.train._autotune import out_of_memory
 
@@ -207,9 +228,11 @@ def _check(
     evaluate_every: int | None,
     bank: str,
     bank_bytes: int | None,
+    checkpoint: Any,
     checkpoint_every: float,
     callbacks: Any,
     timeout: float | None,
+    mesh: Any,
 ) -> None:
     whole = {"trials": trials, "steps": steps, "seeds": seeds, "evaluate_every": evaluate_every, "bank_bytes": bank_bytes}
     whole |= {} if lanes == "auto" else {"lanes": lanes}  # type: ignore[dict-item]
@@ -236,6 +259,10 @@ def _check(
     for callback in callbacks:
         if not callable(callback):
             raise StudyError(f"callbacks: expected functions of (study, progress), got {callback!r}")
+    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+        raise StudyError(f"checkpoint: expected a folder, 'auto' or None, got {checkpoint!r}")
+    if mesh is not None and not hasattr(mesh, "axis_names"):
+        raise StudyError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
     if study._fold.lag is not None:
         raise StudyError("train: a study with lag= cannot train in lanes; its trials follow from the log as they are, so leave lag out")
     run = study._fold.course.run
