@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 import jaxhp
 from jaxhp.cli import app
+from jaxhp.cli._lanes import watching
 from jaxhp.cli._progress import following
 
 SPACE = "import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})"
@@ -40,6 +41,28 @@ BOWL = """
         with open("tested.txt", "a") as file:
             print(params, file=file)
         return {"score": 1.0 - abs(params["x"])}
+"""
+
+
+LANES = """
+    import jax.numpy as jnp
+    import numpy as np
+    import jaxhp
+
+    space = jaxhp.Space({"rate": jaxhp.Float(0.001, 2.0, log=True, default=0.01)})
+    metric = "loss"
+    trials = 12
+    steps = 90
+    lanes = 4
+    scheduler = jaxhp.asha(eta=3, min_steps=10)
+
+    def trainable():
+        return jaxhp.Trainable(
+            init=lambda key, hparams: jnp.zeros(()),
+            step=lambda w, hparams, batch, key, t: (w - hparams["rate"] * 2 * (w - batch), {"pull": w - batch}),
+            evaluate=lambda w, hparams, split, key: {"loss": (w - split) ** 2, "error": abs(w - split)},
+            data={"train": np.float32(3.0), "validation": np.float32(3.1), "test": np.float32(3.2)},
+        )
 """
 
 
@@ -237,6 +260,142 @@ def test_another_space_under_an_old_name_is_explained() -> None:
     assert "another space" in result.stderr and "name" in result.stderr
 
 
+# --- tune, in lanes -----------------------------------------------------------------------------------------------------------
+
+
+def in_lanes(*arguments: str, text: str = LANES) -> Result:
+    return run("tune", write(text, "descent.py"), "--no-report", *arguments)
+
+
+def told(name: str = "descent") -> list[tuple[int, str, dict[str, Any], dict[str, float]]]:
+    study = jaxhp.Study.open("sqlite:///descent.db", name)
+    return [(t.number, t.status.name, t.params, t.values) for t in study.finished]
+
+
+def test_a_trainable_is_tuned_in_lanes_and_tested_on_its_test_split() -> None:
+    result = in_lanes("--compare")
+    assert result.exit_code == 0, result.output
+    for text in ("descent: compiling", "lanes, ", "steps/s", "standing: ", "12 trials", "random search", "validation loss", "test error"):
+        assert text in result.output
+    assert "train_pull" not in result.output.split("Comparison")[1].split("Best")[0]
+    trials = told()
+    assert len(trials) == 12 and {status for _, status, *_ in trials} >= {"STOPPED", "COMPLETE"}
+    assert trials[0][2] == {"rate": 0.01}  # what is to be beaten comes first
+    best = min((v["loss"], p["rate"]) for _, status, p, v in trials if status == "COMPLETE")
+    w = 3.0 * (1 - (1 - 2 * best[1]) ** 90)
+    row = next(line for line in result.output.splitlines() if "tuned, 12 trials" in line)
+    assert f"{best[0]:.4f}" in row and f"{(w - 3.2) ** 2:.4f}" in row and f"{abs(w - 3.2):.4f}" in row
+
+
+def test_the_random_search_beside_takes_as_many_steps_in_full_runs() -> None:
+    in_lanes("--compare")
+    curves = jaxhp.Study.open("sqlite:///descent.db", "descent").curves
+    trained = sum(curves["step"][curves["number"] == n].max() for n in set(curves["number"].tolist()))
+    beside = told("descent-random")
+    assert len(beside) == round(trained / 90)
+    assert {status for _, status, *_ in beside} <= {"COMPLETE", "FAILED"}
+
+
+def test_lanes_and_scheduler_can_be_chosen_by_option() -> None:
+    assert in_lanes("--lanes", "2", "--scheduler", "successive_halving").exit_code == 0
+    study = jaxhp.Study.open("sqlite:///descent.db", "descent")
+    assert study.scheduler is not None and study.scheduler.startswith("successive_halving(eta=3, min_steps=10")  # a ninth of 90
+    assert "trains in 2 lanes" in in_lanes("--lanes", "4", "--trials", "20").stderr
+    assert in_lanes("--lanes", "auto", "--trials", "20", "--scheduler", "none").exit_code == 0
+    assert len(told()) == 20
+
+
+def test_an_own_test_function_goes_before_the_test_split() -> None:
+    own = LANES + "\n    test = lambda params: {'own': params['rate']}\n"
+    output = in_lanes(text=own).output
+    assert "test own" in output and "test loss" not in output
+
+
+def test_a_trainable_may_stand_in_the_file_as_it_is_and_beside_an_objective() -> None:
+    both = LANES + "\n    trainable = trainable()\n    objective = lambda trial: {'loss': trial['rate']}\n"
+    assert in_lanes(text=both).exit_code == 0
+    assert any("train_pull" in values for *_, values in told())
+    Path("descent.db").unlink()
+    assert in_lanes("--objective", "--scheduler", "none", text=both).exit_code == 0
+    assert [values for *_, values in told()] == [{"loss": params["rate"]} for _, _, params, _ in told()]
+
+
+def test_training_that_was_interrupted_continues_as_if_nothing_had_happened() -> None:
+    assert in_lanes().exit_code == 0
+    whole = told()
+    Path("descent.db").unlink()
+    once = LANES + textwrap.indent(
+        textwrap.dedent("""
+        import os
+        from jaxhp.schedulers import asha
+
+        def interrupting(scheduler):
+            asked = []
+            def decide(state, slots):
+                asked.append(slots)
+                if len(asked) == 7 and not os.path.exists("interrupted"):
+                    open("interrupted", "w").close()
+                    raise KeyboardInterrupt
+                return scheduler.decide(state, slots)
+            return scheduler._replace(decide=decide)
+
+        scheduler = interrupting(scheduler)
+        """),
+        "    ",
+    )
+    result = in_lanes(text=once)
+    assert result.exit_code == 130
+    assert re.search(r"Interrupted. [1-9]\d* trials are safe in sqlite:///descent.db; run the same command to go on", result.stderr)
+    result = in_lanes(text=once)
+    assert result.exit_code == 0 and "going on" in result.output
+    assert told() == whole
+    assert "all 12 trials are in sqlite:///descent.db" in in_lanes(text=once).output
+
+
+def test_ctrl_c_while_lanes_train_ends_with_130_and_loses_nothing() -> None:
+    endless = LANES.replace("trials = 12", "trials = 1000000").replace("scheduler = ", "sampler = 'random_search'\n    unused = ")
+    command = [sys.executable, "-m", "jaxhp", "tune", write(endless, "descent.py"), "--no-report"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (
+        Path("descent.db").exists() and jaxhp.Study.open("sqlite:///descent.db").curves["step"].any()
+    ):
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "trials are safe" in errors and "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (("steps = 90", ""), (), "how many `steps`"),
+        (("steps = 90", "steps = 0"), (), "`steps` is 0"),
+        (("lanes = 4", "lanes = 0"), (), "lanes: expected a positive integer"),
+        (("lanes = 4", "seeds = 'x'"), (), "`seeds` is 'x'"),
+        (("def trainable()", "trainable = 3\n    def unused()"), (), "`trainable` is 3, not a jaxhp.Trainable"),
+        (("return jaxhp.Trainable", "1 / 0; return jaxhp.Trainable"), (), "`trainable()` failed"),
+        (('{"loss": (w', '{"cost": (w'), (), "the study's metric is 'loss'"),
+        (("", ""), ("--workers", "2"), "it trains in --lanes"),
+        (("", ""), ("--lanes", "many"), "expected a number or `auto`"),
+        (("", ""), ("--scheduler", "magic"), "'magic' is unknown; choose one of none, asha"),
+        (("", ""), ("--objective",), "does not define `objective`"),
+    ],
+)
+def test_what_is_wrong_with_a_file_or_an_option_of_lanes_is_explained_with_2(
+    change: tuple[str, str], arguments: tuple[str, ...], message: str
+) -> None:
+    result = in_lanes(*arguments, text=LANES.replace(*change))
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr and "Traceback" not in result.output
+
+
+def test_lanes_are_no_option_for_an_objective() -> None:
+    result = run("tune", write(BOWL), "--lanes", "4")
+    assert result.exit_code == 2 and "an objective takes --workers" in result.stderr
+
+
 # --- progress -----------------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +418,41 @@ def test_a_terminal_gets_a_bar_with_best_and_rate() -> None:
     watched(Console(file=file, force_terminal=True, width=200))
     text = file.getvalue()
     assert "100/100" in text and "best loss" in text and "a [search]" in text
+
+
+def standing(**changes: Any) -> jaxhp.Progress:
+    usual: dict[str, Any] = {"segments": 3, "asked": 40, "finished": 4, "failed": 0, "busy": 7, "lanes": 8, "steps_per_second": 1234.5}
+    return jaxhp.Progress(**(usual | {"standing": {100: 30, 300: 6}, "best": 0.25, "reports": {}} | changes))
+
+
+def followed(console: Console, *progress: jaxhp.Progress, total: int = 40) -> None:
+    study = jaxhp.Study(jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)}), metric="loss")
+    with watching(console, study, total, "a [study]") as told:
+        for p in progress:
+            told(study, p)
+
+
+def test_a_log_file_shows_lanes_and_rungs_now_and_then() -> None:
+    file = io.StringIO()
+    followed(Console(file=file, width=300), standing(), standing(), standing(finished=40, failed=2, standing={}, best=None))
+    lines = file.getvalue().splitlines()
+    assert lines[1] == (
+        "a [study]: 40/40 trials begun, 4 finished, 7/8 lanes, 1,234 steps/s, best loss 0.25; standing: 30 at 100, 6 at 300"
+    )
+    assert "Some trials diverged" in lines[2] and lines[3].endswith("2 failed; standing: nobody") and len(lines) == 4
+
+
+def test_a_line_names_the_fullest_steps_only() -> None:
+    file = io.StringIO()
+    followed(Console(file=file, width=300), standing(standing={10 * i: i for i in range(1, 13)}))
+    assert file.getvalue().splitlines()[1].endswith("8 at 80, 9 at 90, 10 at 100, 11 at 110, 12 at 120, 10 elsewhere")
+
+
+def test_a_terminal_shows_lanes_and_rungs() -> None:
+    file = io.StringIO()
+    followed(Console(file=file, force_terminal=True, width=200), standing())
+    text = file.getvalue()
+    assert "40/40" in text and "7/8 lanes" in text and "30 at 100, 6 at 300" in text and "a [study]" in text
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------------
