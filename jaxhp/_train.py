@@ -49,7 +49,10 @@ def train(
     if shared is not None:
         mesh = mesh or shared.mesh
     width = lanes if isinstance(lanes, (int, str)) else lanes.width
-    _check(study, trials, steps, width, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint_every, callbacks, timeout)
+    _check(
+        study, trials, steps, width, scheduler, seeds, evaluate_every, bank, bank_bytes, checkpoint, checkpoint_every, callbacks,
+        timeout, mesh,
+    )  # fmt: skip
     deadline = None if timeout is None else time.monotonic() + timeout
     chosen = scheduler or study._session.scheduler or to_the_end()
     if evaluate_every is None and fold.course.run is None:
