@@ -29,9 +29,16 @@ def cache_folder() -> Path:
 
 
 def keep_programs() -> None:
-    """Turns JAX's persistent compilation cache on, unless the user has chosen one."""
-    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    """Turns JAX's persistent compilation cache on, unless the user has chosen one or the folder cannot be written."""
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return
+    folder = cache_folder() / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
@@ -52,31 +59,46 @@ def best_width(make: Callable[[int], Lanes], most: int, segments: float, multipl
         multiple: widths must be multiples of this (replicates, devices).
     """
     start = 64 if jax.default_backend() != "cpu" else 8
-    width = _rounded(min(start, most), multiple)
-    best = make(width)
+    best = make(_rounded(min(start, most), multiple))
     known = _remembered(best, most, multiple)
     if known is not None:
-        return best if known == width else make(known)
-    compiling, seconds = _measured(best)
-    rate = width / seconds
-    while width * 4 <= _rounded(most, multiple) and segments / rate > SHORT * compiling:
-        wider = make(_rounded(width * 4, multiple))
+        return best if known == best.width else _instead(best, make, known)
+    while True:
+        try:
+            compiling, seconds = _measured(best)
+            break
+        except (RuntimeError, MemoryError) as e:
+            if not out_of_memory(e) or best.width == multiple:
+                raise
+            best = _instead(best, make, _rounded(best.width // 2, multiple))
+    narrowest, rate = best, best.width / seconds
+    while best.width * 4 <= most and segments / rate > SHORT * compiling:
+        wider = make(_rounded(best.width * 4, multiple))
         try:
             compiling, seconds = _measured(wider)
-        except (jax.errors.JaxRuntimeError, MemoryError) as e:
+        except (RuntimeError, MemoryError) as e:
             if not out_of_memory(e):
                 raise
+            wider.close()
             break
         if wider.width / seconds < GROWTH * rate:
+            wider.close()
             break
-        best, width, rate = wider, wider.width, wider.width / seconds
-    if best.width == start and multiple == 1 and segments / rate > SHORT * compiling:
+        best.close()
+        best, rate = wider, wider.width / seconds
+    if best is narrowest and best.width > 1 and multiple == 1 and segments / rate > SHORT * compiling:
         single = make(1)
         compiling, seconds = _measured(single)
-        if 1 / seconds > rate:
-            best = single
+        best, slower = (single, best) if 1 / seconds > rate else (best, single)
+        slower.close()
     _remember(best, most, multiple)
     return best
+
+
+def _instead(lanes: Lanes, make: Callable[[int], Lanes], width: int) -> Lanes:
+    """Lanes of another width."""
+    lanes.close()
+    return make(width)
 
 
 def _measured(lanes: Lanes) -> tuple[float, float]:
@@ -111,22 +133,26 @@ def _file() -> Path:
     return cache_folder() / "lanes.json"
 
 
-def _remembered(lanes: Lanes, most: int, multiple: int) -> int | None:
+def _choices() -> dict[str, Any]:
+    """What was remembered; nothing where the file is missing or damaged."""
     try:
-        choices: dict[str, Any] = json.loads(_file().read_text())
+        choices = json.loads(_file().read_text())
     except (OSError, ValueError):
-        return None
-    width = choices.get(_key(lanes, most, multiple))
-    return width if isinstance(width, int) and width >= 1 else None
+        return {}
+    return choices if isinstance(choices, dict) else {}
+
+
+def _remembered(lanes: Lanes, most: int, multiple: int) -> int | None:
+    width = _choices().get(_key(lanes, most, multiple))
+    return width if isinstance(width, int) and width >= 1 and width % multiple == 0 else None
 
 
 def _remember(lanes: Lanes, most: int, multiple: int) -> None:
     path = _file()
+    fresh = path.with_suffix(f".{os.getpid()}")
     try:
-        choices = json.loads(path.read_text()) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(choices | {_key(lanes, most, multiple): lanes.width}))
+        fresh.write_text(json.dumps(_choices() | {_key(lanes, most, multiple): lanes.width}))
         fresh.replace(path)
-    except (OSError, ValueError):  # a cache that cannot be written is no reason to fail
+    except OSError:  # a cache that cannot be written is no reason to fail
         return
