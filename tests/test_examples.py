@@ -28,10 +28,10 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
-def run(name: str, *arguments: str, env: dict[str, str] | None = None) -> str:
+def run(name: str, *arguments: str) -> str:
     """What an example prints."""
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu", **(env or {})})
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -164,3 +164,36 @@ def test_units_and_layers_that_are_masked_out_change_nothing(lanes: ModuleType) 
         return mlp(x)
 
     np.testing.assert_array_equal(network(False), network(True))
+
+
+# --- more data, more hosts ------------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_mapped_example_learns() -> None:
+    out = run("memory_mapped", "--examples", "20000")
+    assert "best of 16 trials" in out and float(out.split("accuracy ")[1].split()[0]) > 0.6  # a guess: 0.1
+
+
+def test_a_memory_mapped_stream_shows_every_row_once_an_epoch_and_always_in_the_same_order(tmp_path: Path) -> None:
+    example = loaded("memory_mapped")
+    example.write(tmp_path, 3 * example.BLOCK)
+    stream = example.stream(tmp_path, batch=64)
+    epoch = 3 * example.BLOCK
+    epochs = [stream.read(i * epoch, (i + 1) * epoch)[0][:, 0] for i in range(3)]
+    file = np.load(tmp_path / "x.npy")[:, 0]
+    assert all(np.array_equal(np.sort(rows), np.sort(file)) for rows in epochs)
+    assert not all(np.array_equal(rows, epochs[0]) for rows in epochs)
+    np.testing.assert_array_equal(stream.read(1000, 5000)[0][:, 0], np.concatenate(epochs)[1000:5000])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("grain") is None, reason="grain is an optional install of the example: pip install grain")
+def test_the_grain_example_learns() -> None:
+    out = run("grain_stream")
+    assert "best of 16 trials" in out and float(out.split("accuracy ")[1].split()[0]) > 0.8
+
+
+def test_two_hosts_learn_from_each_other() -> None:
+    out = run("several_hosts", "--hosts", "2", "--rounds", "1")
+    for host in range(2):
+        line = next(line for line in out.splitlines() if line.startswith(f"host {host} of 2, round 1"))
+        assert int(line.split(": ")[1].split()[0]) > 16  # its own, and what the other one completed

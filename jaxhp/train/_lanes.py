@@ -192,11 +192,11 @@ class Lanes:
         mask = np.zeros(self.width, np.bool_)
         mask[index] = True
         if model is None:
-            weights = self._fresh(state.model, columns, *_named(number, replicate), mask, self._seed_key)
+            weights = self._fresh(state.model, *self._spread((columns, *_named(number, replicate), mask)), self._seed_key)
         else:
             places = np.full(self.width, self.width, np.int32)  # beyond the last lane: dropped
             places[: len(index)] = index
-            weights = self._place(state.model, jax.tree.map(lambda leaf: _filled_up(leaf, self.width), model), places)
+            weights = self._place(state.model, *self._spread((jax.tree.map(lambda leaf: _filled_up(leaf, self.width), model), places)))
         return LaneState(weights, number, replicate, columns, at, stop)
 
     def run(self, state: LaneState) -> tuple[LaneState, dict[str, jax.Array]]:
@@ -213,8 +213,8 @@ class Lanes:
             chunks = self._stream.take(wanted)
             place = np.minimum(np.searchsorted(wanted, at), len(wanted) - 1).astype(np.int32)
         model, metrics = self._program(0 if chunks is None else len(jax.tree.leaves(chunks)[0]), chunks, place).result()(
-            state.model, state.hparams, *_named(state.number, state.replicate), state.t, state.until,
-            train, self._validation, self._seed_key, chunks, place,
+            state.model, *self._spread((state.hparams, *_named(state.number, state.replicate), state.t, state.until)),
+            train, self._validation, self._seed_key, chunks, self._spread(place),
         )  # fmt: skip
         t = np.minimum(state.t + self.segment, state.until)
         if self._stream is not None:
@@ -229,6 +229,10 @@ class Lanes:
     def on_device(self, model: State) -> State:
         """Arrays (k, ...) of the host as the lanes' models."""
         return jax.tree.map(lambda leaf: jax.device_put(leaf, self._lane), model)
+    def _spread(self, tree: Any) -> Any:
+        """Arrays (k, ...) of the host over the mesh: where `jax.distributed` runs, a program does not do so itself."""
+        return tree if self._lane is None else jax.device_put(tree, self._lane)
+
 
     def unpacked(self, row: State) -> State:
         """One row of `gather` (no lane axis) as the trainable's own state."""
