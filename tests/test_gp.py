@@ -216,7 +216,8 @@ def test_samples_at_repeated_and_observed_points_are_finite_and_agree() -> None:
 
 @pytest.mark.parametrize(("n", "d", "categorical"), SHAPES)
 def test_the_objective_is_the_log_density_and_its_gradient_the_dense_one(n: int, d: int, categorical: int) -> None:
-    p, table = problem(n, d, categorical), _priors.penalties(d)
+    p = problem(n, d, categorical)
+    table = _priors.penalties(d, p.kind)
     value, gradient = objective(p.X, p.z, p.extra, p.kind, p.theta)
     assert value == pytest.approx(twin.objective(p.X, p.z, p.extra, p.kind, p.theta, table), rel=1e-10, abs=1e-10)
     np.testing.assert_allclose(gradient, twin.gradient(p.X, p.z, p.extra, p.kind, p.theta, table), rtol=1e-8, atol=1e-8)
@@ -256,10 +257,19 @@ def test_the_penalties_are_the_stated_priors() -> None:
     np.testing.assert_allclose(np.exp(table[:, 4:]), [(1e-3, 100.0), (0.05, 20.0), (1e-6, 1.0)])
 
 
+def test_the_prior_of_a_length_scale_is_stationary_at_one_for_a_number_and_at_four_for_a_category() -> None:
+    table = _priors.penalties(3, [0, 1, 0])
+    _, gradient = _priors.penalty(table, np.log([1.0, 4.0, 1.0, 1.0, 0.1]))
+    np.testing.assert_allclose(gradient[:3], 0.0, atol=1e-12)
+    np.testing.assert_array_equal(table[[0, 2, 3, 4]], _priors.penalties(2))
+    np.testing.assert_array_equal(_priors.penalties(2, 1)[:2], table[[1, 1]])
+
+
 @pytest.mark.parametrize(("n", "d", "categorical"), [(3, 2, 0), (10, 2, 1), (25, 4, 1), (50, 6, 0), (80, 10, 2)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_fit_reaches_the_optimum_that_scipy_finds_from_the_same_start(n: int, d: int, categorical: int, seed: int) -> None:
-    p, table = problem(n, d, categorical, seed), _priors.penalties(d)
+    p = problem(n, d, categorical, seed)
+    table = _priors.penalties(d, p.kind)
     theta = fit(p.X, p.z, p.extra, p.kind, None, 200)
 
     def negative_log_posterior(t: Floats) -> tuple[float, Floats]:

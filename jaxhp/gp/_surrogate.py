@@ -92,7 +92,7 @@ def fit(
     kind = _kinds(kind)
     start = _priors.start(kind.size) if theta is None else theta
     _check(X, z, extra, kind.size, start)
-    table = _priors.penalties(kind.size) if penalties is None else np.array(penalties)
+    table = _priors.penalties(kind.size, kind) if penalties is None else np.array(penalties)
     log_theta = np.log(start)
     value, _, _ = _kernels.minimize(
         _dims_major(X), np.array(z, np.float64), np.array(extra, np.float64), kind, table, log_theta, int(iterations)
@@ -111,7 +111,7 @@ def objective(
     """
     kind = _kinds(kind)
     _check(X, z, extra, kind.size, theta)
-    table = _priors.penalties(kind.size) if penalties is None else np.array(penalties)
+    table = _priors.penalties(kind.size, kind) if penalties is None else np.array(penalties)
     value, gradient, _ = _kernels.minimize(
         _dims_major(X), np.array(z, np.float64), np.array(extra, np.float64), kind, table, np.log(theta), 0
     )
