@@ -271,7 +271,8 @@ def _check(
     run = study._fold.course.run
     if run is None:
         return
-    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and study._fold.course.busy.any():
+    holds = any(owner == run["owner"] for owner, _ in study._fold.owner.values())  # trials, in lanes or in the bank
+    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and holds:
         raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share lanes")
     if lanes not in ("auto", run["given"], run["lanes"] * run["seeds"]):
         raise StudyError(

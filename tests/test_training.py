@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, RATES, bowl, classifier, results, same
+from tiny import DATA, RATES, bowl, classifier, reports, results, same
 
 import jaxhp
 from jaxhp import Categorical, Float, Int, Progress, SchedulerError, Space, Status, Study, StudyError, TrainableError
@@ -29,12 +29,6 @@ def study_of(**arguments: Any) -> Study:
 def trained(trainable: Any = BOWL, study: Study | None = None, **arguments: Any) -> Study:
     defaults: dict[str, Any] = {"trials": 12, "steps": 18, "lanes": 4, "evaluate_every": 2}
     return (study or study_of()).train(trainable, **(defaults | arguments))
-
-
-def reports(study: Study) -> dict[tuple[int, int], float]:
-    """The loss by number and step."""
-    curves = study.curves
-    return dict(zip(zip(curves["number"].tolist(), curves["step"].tolist(), strict=True), curves["loss"].tolist(), strict=True))
 
 
 @pytest.fixture(scope="module")

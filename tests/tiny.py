@@ -90,3 +90,9 @@ def rates(values: Any) -> dict[str, np.ndarray[Any, Any]]:
 def results(study: jaxhp.Study) -> list[Any]:
     """What a study knows of each finished trial, times left out."""
     return [(t.number, t.status.name, t.params, t.values, t.error) for t in study.finished]
+
+
+def reports(study: jaxhp.Study) -> dict[tuple[int, int], float]:
+    """The loss by number and step."""
+    curves = study.curves
+    return dict(zip(zip(curves["number"].tolist(), curves["step"].tolist(), strict=True), curves["loss"].tolist(), strict=True))
