@@ -10,6 +10,7 @@ neighbours: every key is folded from (seed, number, replicate, purpose, step), a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -103,15 +104,14 @@ class Lanes:
         self.example = {name: np.asarray(x) for name, x in hparams.items()}
         self._row = jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
-        self._lane = lane
+        self._lane, self._everywhere = lane, every
         train, validation = trainable.data["train"], trainable.data["validation"]
         self._stream = Prefetch(train, segment) if isinstance(train, Stream) else None
         self._train = None if self._stream else jax.device_put(train, every)
         self._validation = jax.device_put(validation, every)
         self._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), every)
-        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
         self._programs: dict[int, Future[Any]] = {}
-        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None  # initial draws compile 5 times faster
+        quick = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None  # initial draws compile 4 times faster
         if mesh is None:
             self._segment = jax.jit(self._advance, donate_argnums=0)
             self._fresh = jax.jit(self._started, donate_argnums=0, compiler_options=quick)
@@ -137,9 +137,8 @@ class Lanes:
     def init(self) -> LaneState:
         """All lanes idle."""
         k = self.width
-        zeros = jax.jit(lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.empty()), out_shardings=self._lane)
         return LaneState(
-            model=zeros(),
+            model=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=self._lane), self.empty()),
             number=np.full(k, -1, np.int64),
             replicate=np.zeros(k, np.int32),
             hparams={name: np.repeat(x, k) for name, x in self.example.items()},
@@ -229,10 +228,10 @@ class Lanes:
     def on_device(self, model: State) -> State:
         """Arrays (k, ...) of the host as the lanes' models."""
         return jax.tree.map(lambda leaf: jax.device_put(leaf, self._lane), model)
+
     def _spread(self, tree: Any) -> Any:
         """Arrays (k, ...) of the host over the mesh: where `jax.distributed` runs, a program does not do so itself."""
         return tree if self._lane is None else jax.device_put(tree, self._lane)
-
 
     def unpacked(self, row: State) -> State:
         """One row of `gather` (no lane axis) as the trainable's own state."""
@@ -252,6 +251,41 @@ class Lanes:
         """Bytes of one lane's model."""
         return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self._row))
 
+    def shared(
+        self,
+        trainable: Trainable,
+        hparams: Mapping[str, Any],
+        width: int,
+        *,
+        segment: int,
+        seed: int,
+        ragged: bool,
+        metrics: tuple[str, ...],
+    ) -> Lanes:
+        """These lanes under another seed, for another study: data and compiled programs are shared.
+
+        Raises:
+            TrainableError: what is asked for would need another program.
+        """
+        here = {name: x.dtype for name, x in self.example.items()}
+        differing = {
+            "trainable": trainable is not self.trainable,
+            "width": width != self.width,
+            "segment (evaluate_every)": segment != self.segment,
+            "steps (whole segments or not)": ragged != self.ragged,
+            "hyperparameters": {name: np.asarray(x).dtype for name, x in hparams.items()} != here,
+            "metrics": not set(metrics) <= set(self.shapes.evaluated),
+        }
+        if any(differing.values()):
+            what = " and ".join(name for name, differs in differing.items() if differs)
+            raise TrainableError(f"lanes: these were built for another {what}; pass a number of lanes to build new ones")
+        other = copy.copy(self)
+        other.seed, other.example = seed, {name: np.asarray(x) for name, x in hparams.items()}
+        other._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), self._everywhere)
+        if isinstance(trainable.data["train"], Stream):
+            other._stream = Prefetch(trainable.data["train"], segment)
+        return other
+
     def compile_ahead(self) -> None:
         """Starts to compile the segment in a thread, so that the host can do something else meanwhile. `run` waits for it."""
         if self._stream is None:
@@ -268,12 +302,13 @@ class Lanes:
             arguments = (
                 self.empty(), hparams, number, number, step, step, self._train, self._validation, self._seed_key, chunks, place,
             )  # fmt: skip
-            ready = self._programs[variant] = self._compiler.submit(lambda: self._segment.lower(*arguments).compile())
+            with_thread = ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
+            ready = self._programs[variant] = with_thread.submit(lambda: self._segment.lower(*arguments).compile())
+            with_thread.shutdown(wait=False)
         return ready
 
     def close(self) -> None:
-        """Ends the threads that compile and read ahead."""
-        self._compiler.shutdown(wait=False, cancel_futures=True)
+        """Ends the thread that reads ahead, where the data is a stream."""
         if self._stream is not None:
             self._stream.close()
 
