@@ -14,10 +14,11 @@ import plotly.graph_objects
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import RATES, bowl
 
 import jaxhp
 from jaxhp import Categorical, Float, Int, MissingExtra, Ordinal, Space, StorageError, Study, Trial, report
-from jaxhp.report import _figures, _surrogate
+from jaxhp.report import _figures, _surrogate, _tables
 from jaxhp.report._columns import Metric, columns
 
 
@@ -86,13 +87,28 @@ def reported() -> Study:
     return study().optimize(objective, trials=12)
 
 
+def stopped() -> Study:
+    def objective(trial: Trial) -> float:
+        for step in range(1, 10):
+            if trial.report(step, loss(trial) + 1.0 / step):
+                break
+        return loss(trial) + 1.0 / step
+
+    return study(scheduler=jaxhp.asha(max_steps=9)).optimize(objective, trials=24)
+
+
+def in_lanes() -> Study:
+    made = Study(RATES, sampler=jaxhp.sobol(), metric="loss")
+    return made.train(bowl(), trials=12, steps=20, lanes=4, scheduler=jaxhp.asha(eta=2, min_steps=5))
+
+
 def running() -> Study:
     open_ended = usual()
     open_ended.ask()
     return open_ended
 
 
-STUDIES = [empty, single, usual, maximised, some_failed, all_failed, several, reported, running]
+STUDIES = [empty, single, usual, maximised, some_failed, all_failed, several, reported, stopped, in_lanes, running]
 
 
 def figures(text: str) -> list[dict[str, Any]]:
@@ -208,12 +224,65 @@ def test_names_and_errors_are_text_never_markup() -> None:
     assert text.count("</script>") == 4  # two pages of two scripts
 
 
+def drawn_curves(made: Study) -> dict[str, dict[int, list[tuple[float, float]]]]:
+    """Name of the trace -> number -> points, read back from the gaps."""
+    traces = _figures.curves(columns(made))["data"]
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for trace in traces:
+        if "text" in trace:
+            curves = found.setdefault(trace["name"], {})
+            for text, x, y in zip(trace["text"], trace["x"], trace["y"], strict=True):
+                points = curves.setdefault(int(text.split()[1]), [])
+                if x is not None:
+                    points.append((x, y))
+    return found
+
+
 def test_learning_curves_are_drawn_where_trials_reported() -> None:
     made = reported()
-    figure = _figures.curves(columns(made))
-    assert len(figure["data"]) == 12
-    assert figure["data"][-1]["name"] == f"trial {made.best.number}"  # drawn last, in front
-    assert figure["data"][-1]["y"] == [loss(made.best) + 1.0 / (1 + step) for step in range(3)]
+    curves = drawn_curves(made)
+    best = f"best: trial {made.best.number}"
+    assert list(curves) == ["trial", best]  # the best drawn last, in front
+    assert sorted([*curves["trial"], *curves[best]]) == list(range(12))
+    assert curves[best] == {made.best.number: [(step, loss(made.best) + 1.0 / (1 + step)) for step in range(3)]}
+
+
+def test_stopped_trials_end_where_they_were_stopped_and_the_rungs_are_counted() -> None:
+    made = stopped()
+    rows = made.trials
+    told = rows.status == jaxhp.Status.REPORTED
+    ends = {t.number: rows.fidelity[told & (rows.number == t.number)].max() for t in made.finished}
+    cut = {t.number for t in made.finished if t.status == jaxhp.Status.STOPPED}
+    curves = drawn_curves(made)
+    assert set(curves["stopped early"]) == cut and len(cut) > 10
+    assert all(curve[-1][0] == ends[number] for number, curve in curves["stopped early"].items())
+    dots = next(t for t in _figures.curves(columns(made))["data"] if t["name"] == "stopped here")
+    assert sorted(dots["x"]) == sorted(ends[number] for number in cut)
+    table = _tables.stops(columns(made))
+    assert [row[0] for row in table.rows] == ["1", "3"]
+    for row in table.rows:
+        assert int(row[1]) == sum(end >= float(row[0]) for end in ends.values())
+        assert int(row[2]) == sum(ends[number] == float(row[0]) for number in cut)
+    assert table.title in report.html(made)
+    assert not _tables.stops(columns(reported())).rows
+
+
+def test_training_in_lanes_gives_the_same_figures_as_reports() -> None:
+    made = in_lanes()
+    curves = made.curves
+    drawn = {number: curve for trace in drawn_curves(made).values() for number, curve in trace.items()}
+    for number, curve in drawn.items():
+        mine = curves["number"] == number
+        assert curve == list(zip(curves["step"][mine].tolist(), curves["loss"][mine].tolist(), strict=True))
+    assert len(drawn) == 12 and _tables.stops(columns(made)).rows
+
+
+def test_curves_of_the_worst_are_left_out_where_there_are_too_many_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_figures, "_CURVE_POINTS", 15)
+    made = reported()
+    numbers = [curve.number for curve in _figures.shown_curves(columns(made))]
+    assert numbers == [t.number for t in sorted(made.finished, key=loss)][:5]
+    assert "The curves of 7 trials that did worst are left out." in report.html(made)
 
 
 def surrogate(made: Study) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxhp._types import Floats
-from jaxhp.report._columns import Columns, Metric, Parameter
+from jaxhp._types import Floats, Status
+from jaxhp.report._columns import Columns, Curve, Metric, Parameter
 from jaxhp.report._tables import number, shown
 
 Figure: TypeAlias = dict[str, Any]
@@ -22,7 +22,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "
 _OTHERS = (ORANGE, GREEN, PURPLE, SKY)
 _HOVER_ROWS = 5000  # beyond, hovering shows numbers only: the configurations would make the file too large
 _PARALLEL = 20  # axes that one can still read
-_CURVES = 200
+_CURVE_POINTS = 100_000  # of learning curves; more would make the file too large
 
 
 class ValueAxis(NamedTuple):
@@ -124,23 +124,52 @@ def slices(c: Columns) -> Figure:
 
 
 def curves(c: Columns) -> Figure:
-    """What trials reported while they ran; the best in front, at most 200."""
+    """What trials reported while they ran: all thin, where they were stopped a dot, the best thick and in front."""
     metric = c.metrics[0]
+    status = {t.number: t.status for t in c.trials}
     rank = {c.trials[i].number: k for k, i in enumerate(c.ranked)}
-    chosen = sorted(c.curves, key=lambda curve: rank.get(curve.number, len(rank)))[:_CURVES]
-    data = []
-    for curve in reversed(chosen):
-        is_best = rank.get(curve.number) == 0
-        line = {"color": ORANGE, "width": 2.5} if is_best else {"color": BLUE, "width": 1}
-        trace: dict[str, Any] = {
-            "type": "scatter",
-            "mode": "lines+markers" if len(curve.steps) == 1 else "lines",
-            "name": f"trial {curve.number}",
-        }
-        trace |= {"x": curve.steps.tolist(), "y": curve.values.tolist(), "line": line, "opacity": 1.0 if is_best else 0.35}
-        data.append(trace)
+    chosen = shown_curves(c)
+    groups = {
+        "stopped early": (GREY, [curve for curve in chosen if status.get(curve.number) == Status.STOPPED]),
+        "failed": (RED, [curve for curve in chosen if status.get(curve.number) == Status.FAILED]),
+        "trial": (BLUE, [curve for curve in chosen if status.get(curve.number) not in (Status.STOPPED, Status.FAILED)]),
+    }
+    data: list[dict[str, Any]] = []
+    for name, (colour, members) in groups.items():
+        rest = [curve for curve in members if rank.get(curve.number) != 0]
+        if rest:
+            mode = {"mode": "lines"} if name == "stopped early" else {}  # their ends are marked below
+            data.append(_joined(rest, name) | {"line": {"color": colour, "width": 1}, "opacity": 0.4} | mode)
+    stopped = groups["stopped early"][1]
+    if stopped:
+        ends = {"x": [curve.steps[-1] for curve in stopped], "y": [curve.values[-1] for curve in stopped]}
+        marker = {"color": GREY, "size": 4}
+        data.append({"type": "scatter", "mode": "markers", "name": "stopped here", "marker": marker, "hoverinfo": "skip"} | ends)
+    for curve in chosen:
+        if rank.get(curve.number) == 0:
+            data.append(_joined([curve], f"best: trial {curve.number}") | {"line": {"color": ORANGE, "width": 2.5}})
     axis = value_axis(metric, np.concatenate([curve.values for curve in chosen]))
-    return {"data": data, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis.layout, "height": 420, "showlegend": False}}
+    return {"data": data, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis.layout, "height": 460, "hovermode": "closest"}}
+
+
+def shown_curves(c: Columns) -> list[Curve]:
+    """The curves that are drawn: the best trials' first, until there are enough points."""
+    rank = {c.trials[i].number: k for k, i in enumerate(c.ranked)}
+    ordered = sorted(c.curves, key=lambda curve: rank.get(curve.number, len(rank)))
+    points = np.cumsum([len(curve.steps) for curve in ordered])
+    return ordered[: max(1, int(np.searchsorted(points, _CURVE_POINTS, side="right")))]
+
+
+def _joined(curves: list[Curve], name: str) -> dict[str, Any]:
+    """Curves as one trace, with gaps: thousands of traces would be slow to draw."""
+    x, y, text = [], [], []
+    for curve in curves:
+        x += [*curve.steps.tolist(), None]
+        y += [*curve.values.tolist(), None]
+        text += [f"trial {curve.number}"] * (len(curve.steps) + 1)
+    mode = "lines" if all(len(curve.steps) > 1 for curve in curves) else "lines+markers"
+    trace = {"type": "scatter", "mode": mode, "marker": {"size": 4}, "name": name, "x": x, "y": y}
+    return trace | {"text": text, "hovertemplate": "%{text}: %{y:.4g} at %{x}<extra></extra>"}
 
 
 def _best_so_far(c: Columns, name: str) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from jaxhp.errors import MissingExtra
 from jaxhp.report import _figures, _surrogate
 from jaxhp.report._columns import Columns, Metric
 from jaxhp.report._figures import Figure
-from jaxhp.report._tables import Table, best, failures, number, shown
+from jaxhp.report._tables import Table, best, failures, number, shown, stops
 
 
 def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], explanation: Explanation | str) -> str:
@@ -41,9 +41,13 @@ def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], exp
     if drawn is not None:
         figures.append((f"Surrogate: {c.metrics[0].name} along each parameter", drawn.note, drawn.figure))
     if c.curves:
-        figures.append(("Learning curves", "", _figures.curves(c)))
+        left_out = len(c.curves) - len(_figures.shown_curves(c))
+        note = f"The curves of {left_out} trials that did worst are left out." if left_out else ""
+        figures.append(("Learning curves", note, _figures.curves(c)))
     parts = [_summary(c), *(_table(t) for t in tables), _table(best(c)), _table(_surrogate.relevance(explanation))]
     parts += [_figure(i, title, note) for i, (title, note, _) in enumerate(figures)]
+    rungs = stops(c)
+    parts += [_table(rungs)] if rungs.rows else []
     if c.failed.any():
         parts.append(_table(failures(c)))
     script = "".join(f'draw("figure{i}", {_json(figure)});\n' for i, (_, _, figure) in enumerate(figures))

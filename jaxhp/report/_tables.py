@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from jaxhp._types import Status
 from jaxhp.errors import StudyError
 from jaxhp.report._columns import Columns
 
@@ -44,6 +47,22 @@ def compact(c: Columns, top: int) -> Table:
         for row, i in zip(wide.rows, c.ranked, strict=False)
     ]
     return Table(wide.title, [*wide.header[:first], "seconds", "configuration"], rows, wide.note)
+
+
+def stops(c: Columns, most: int = 12) -> Table:
+    """Where trials were stopped early: the rungs of a scheduler; no rows where none was stopped."""
+    metric = c.metrics[0]
+    status = {t.number: t.status for t in c.trials}
+    stopped = Counter(float(curve.steps[-1]) for curve in c.curves if status.get(curve.number) == Status.STOPPED)
+    rows = []
+    for step, count in sorted(stopped.most_common(most)):
+        seen = np.array([curve.values[curve.steps >= step][0] for curve in c.curves if curve.steps[-1] >= step])
+        finite = metric.sign * seen[np.isfinite(seen)]
+        lowest, middle = (number(metric.sign * float(f(finite))) if len(finite) else "" for f in (np.min, np.median))
+        rows.append([f"{step:g}", str(len(seen)), str(count), lowest, middle])
+    header = ["step", "trials that came here", "stopped here", f"best {metric.name} here", f"median {metric.name} here"]
+    others = len(stopped) - len(rows)
+    return Table("Stopped early", header, rows, f"{others} more steps at which fewer trials were stopped are left out." if others else "")
 
 
 def failures(c: Columns) -> Table:
