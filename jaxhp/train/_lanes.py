@@ -54,7 +54,8 @@ class Lanes:
         seed: of the study; names every draw together with the trial's number.
         ragged: a trial may stop within a segment. Costs a select per step.
         metrics: names that `evaluate` must return.
-        mesh: a one-axis mesh to spread the lanes over; the default device otherwise.
+        mesh: devices to spread the lanes over, by its first axis; the default device otherwise. Further axes are for models that need
+            several devices each: `trainable.spec` says how their states lie on them.
 
     Raises:
         TrainableError: an argument is not valid, or the trainable breaks a rule (`jaxhp.train.check`).
@@ -89,10 +90,15 @@ class Lanes:
                 raise TrainableError(f"{name}: expected a positive integer, got {value!r}")
         if mesh is not None and not isinstance(mesh, Mesh):
             raise TrainableError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
-        if mesh is not None and (len(mesh.axis_names) != 1 or width % mesh.size):
+        if mesh is not None and width % mesh.devices.shape[0]:
             raise TrainableError(
-                f"mesh: {width} lanes do not divide over a mesh of shape {dict(mesh.shape)}; "
-                "give it one axis, and a multiple of its size as lanes"
+                f"mesh: {width} lanes do not divide over the axis {mesh.axis_names[0]!r} of a mesh of shape {dict(mesh.shape)}; "
+                "choose a multiple of its size"
+            )
+        if mesh is not None and len(mesh.axis_names) > 1 and trainable.spec is None:
+            raise TrainableError(
+                f"mesh: its axes {', '.join(map(repr, mesh.axis_names[1:]))} are for models that need several devices, and the trainable "
+                "does not say how its state lies on them: Trainable(spec=...), or give the mesh one axis"
             )
         self.trainable = trainable
         self.width = width
@@ -105,6 +111,7 @@ class Lanes:
         self._row = jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
         self._lane, self._everywhere = lane, every
+        self._lying = lane if mesh is None or trainable.spec is None else _lying(mesh, trainable.spec, self._row)  # of the models
         train, validation = trainable.data["train"], trainable.data["validation"]
         self._stream = Prefetch(train, segment) if isinstance(train, Stream) else None
         self._train = None if self._stream else jax.device_put(train, every)
@@ -117,20 +124,21 @@ class Lanes:
             self._fresh = jax.jit(self._started, donate_argnums=0, compiler_options=quick)
             self._place = jax.jit(self._placed, donate_argnums=0)
         else:
+            model = self._lying
             self._segment = jax.jit(
                 self._advance,
                 donate_argnums=0,
-                in_shardings=(lane, lane, lane, lane, lane, lane, every, every, every, every, lane),
-                out_shardings=lane,
+                in_shardings=(model, lane, lane, lane, lane, lane, every, every, every, every, lane),
+                out_shardings=(model, lane),
             )
             self._fresh = jax.jit(
                 self._started,
                 donate_argnums=0,
-                in_shardings=(lane, lane, lane, lane, lane, every),
-                out_shardings=lane,
+                in_shardings=(model, lane, lane, lane, lane, every),
+                out_shardings=model,
                 compiler_options=quick,
             )
-            self._place = jax.jit(self._placed, donate_argnums=0, in_shardings=lane, out_shardings=lane)
+            self._place = jax.jit(self._placed, donate_argnums=0, in_shardings=(model, model, lane), out_shardings=model)
 
     # -- the four verbs --------------------------------------------------------------------------------------------
 
@@ -138,7 +146,7 @@ class Lanes:
         """All lanes idle."""
         k = self.width
         return LaneState(
-            model=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=self._lane), self.empty()),
+            model=self.on_device(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.empty())),
             number=np.full(k, -1, np.int64),
             replicate=np.zeros(k, np.int32),
             hparams={name: np.repeat(x, k) for name, x in self.example.items()},
@@ -195,7 +203,8 @@ class Lanes:
         else:
             places = np.full(self.width, self.width, np.int32)  # beyond the last lane: dropped
             places[: len(index)] = index
-            weights = self._place(state.model, *self._spread((jax.tree.map(lambda leaf: _filled_up(leaf, self.width), model), places)))
+            rows = jax.tree.map(lambda leaf: _filled_up(leaf, self.width), model)
+            weights = self._place(state.model, self.on_device(rows), *self._spread((places,)))
         return LaneState(weights, number, replicate, columns, at, stop)
 
     def run(self, state: LaneState) -> tuple[LaneState, dict[str, jax.Array]]:
@@ -227,7 +236,7 @@ class Lanes:
 
     def on_device(self, model: State) -> State:
         """Arrays (k, ...) of the host as the lanes' models."""
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, self._lane), model)
+        return jax.device_put(model, self._lying)
 
     def _spread(self, tree: Any) -> Any:
         """Arrays (k, ...) of the host over the mesh: where `jax.distributed` runs, a program does not do so itself."""
@@ -369,9 +378,7 @@ class Lanes:
         A segment of at least an epoch shows every trial all of the data, so its steps may be the same ones in every segment: lanes
         then share one gather, whatever their ages. A shorter one follows each trial's own step.
         """
-        if chunks is not None:
-            if jax.tree.leaves(chunks)[0].shape[0] == 1:
-                return lambda j, t, place: jax.tree.map(lambda c: c[0, j], chunks), None
+        if chunks is not None:  # each lane takes its own row even of one chunk: lanes that shared it would round differently
             return lambda j, t, place: jax.tree.map(lambda c: c[place, j], chunks), 0
         trainable = self.trainable
         if self.segment >= trainable.epoch:
@@ -391,7 +398,10 @@ class Lanes:
         return jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), model, rows)
 
     def _over_lanes(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        return jax.vmap(function, in_axes=axes) if self.width > 1 else function
+        """`vmap`, told the mesh's axis of lanes, so that what a model says of the other axes stands."""
+        if self.width == 1:
+            return function
+        return jax.vmap(function, in_axes=axes, spmd_axis_name=None if self.mesh is None else self.mesh.axis_names[0])
 
 
 def _seeded(seed: int) -> jax.Array:
@@ -437,8 +447,14 @@ def _filled_up(rows: Any, k: int) -> Any:
     return full
 
 
-def _sharding(mesh: Mesh, *axes: str) -> NamedSharding:
+def _sharding(mesh: Mesh, *axes: Any) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def _lying(mesh: Mesh, spec: Any, row: State) -> Any:
+    """Shardings of the lanes' models: the lanes over the first axis, each model over the others as its spec says."""
+    whole = jax.tree.broadcast(spec, row, is_leaf=lambda x: isinstance(x, PartitionSpec))
+    return jax.tree.map(lambda s, _: _sharding(mesh, mesh.axis_names[0], *s), whole, row, is_leaf=lambda x: isinstance(x, PartitionSpec))
 
 
 def _power_of_two(n: int) -> int:

@@ -38,9 +38,20 @@ class Stream(NamedTuple):
         Raises:
             TrainableError: the source returned too few or too many examples.
         """
+        if not callable(self.read):
+            raise TrainableError(f"stream.read: expected a function (start, stop), got {self.read!r}")
+        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+            raise TrainableError(f"stream.batch: expected a positive integer, got {self.batch!r}")
         first, last = start * self.batch, stop * self.batch
         examples = self.read(first, last)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(examples):
+        leaves = jax.tree_util.tree_leaves_with_path(examples)
+        if not leaves:
+            raise TrainableError(f"stream.read({first}, {last}) returned nothing; return a pytree of arrays")
+        for path, leaf in leaves:
+            where = jax.tree_util.keystr(path) or "(all that it returned)"
+            if not np.ndim(leaf) or np.asarray(leaf).dtype.kind not in "biufcV":  # V: bfloat16 and its like
+                seen = f"an array of {np.asarray(leaf).dtype}" if np.ndim(leaf) else type(leaf).__name__
+                raise TrainableError(f"stream.read({first}, {last}) returned leaf {where} as {seen}, not an array of numbers")
             if len(leaf) != last - first:
                 raise TrainableError(
                     f"stream.read({first}, {last}) returned {len(leaf)} examples{jax.tree_util.keystr(path)} instead of {last - first}: "
