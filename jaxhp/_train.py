@@ -153,7 +153,7 @@ def _built(
             return shared.shared(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics)
         return Lanes(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics, mesh=mesh)
 
-    multiple = seeds * (1 if mesh is None else mesh.size)
+    multiple = seeds * (1 if mesh is None else mesh.devices.shape[0])
     before = fold.course.run
     logged = None if again else before
     if logged is not None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from jaxhp.analysis import Explanation, Forecast
     from jaxhp.confirm import Confirmation
     from jaxhp.samplers._model import Model
-    from jaxhp.train import Trainable
+    from jaxhp.train import Lanes, Trainable
 
 _SCALARS = (float, int, np.floating, np.integer)
 
@@ -472,7 +472,7 @@ class Study:
         trials: int | None = None,
         *,
         steps: int | None = None,
-        lanes: int | str = "auto",
+        lanes: int | str | Lanes = "auto",
         scheduler: Scheduler | None = None,
         seeds: int | None = None,
         evaluate_every: int | None = None,
@@ -492,7 +492,8 @@ class Study:
             trainable: from `jaxhp.supervised`, or a `jaxhp.Trainable`.
             trials: how many trials the study shall hold in all.
             steps: of a full run.
-            lanes: how many train at once; "auto" measures, and the study keeps to the number from then on.
+            lanes: how many train at once; "auto" measures, and the study keeps to the number from then on. `lanes=other.lanes` shares the
+                compiled programs of another study of the same trainable.
             scheduler: who is given more steps, such as `jaxhp.asha(min_steps=100)`; the study's own, or everyone to the end.
             seeds: train each configuration under so many seeds, and tell mean and standard error.
             evaluate_every: steps between evaluations, which are the points at which a trial may stop; by default the scheduler's wish,
@@ -503,7 +504,8 @@ class Study:
             checkpoint_every: seconds between checkpoints.
             callbacks: each is called as `callback(study, progress)` after a segment (`jaxhp.Progress`).
             timeout: seconds after which training pauses at the next segment.
-            mesh: a one-axis `jax.sharding.Mesh` to spread the lanes over.
+            mesh: a `jax.sharding.Mesh` to spread the lanes over, by its first axis; further ones are for models larger than a device
+                (`Trainable.spec`).
 
         Returns:
             The study, for `study.train(...).best`.
@@ -517,7 +519,7 @@ class Study:
         with self._lock:
             train(
                 self, trainable, trials=trials, steps=steps, lanes=lanes, scheduler=scheduler, seeds=seeds, evaluate_every=evaluate_every,
-                bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=tuple(callbacks),
+                bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=callbacks,
                 timeout=timeout, mesh=mesh,
             )  # fmt: skip
         return self
@@ -532,6 +534,11 @@ class Study:
 
         with self._lock:
             return state(self, number, replicate)
+
+    @property
+    def lanes(self) -> Lanes | None:
+        """What this process trains the study in; None before `train`."""
+        return None if self._training is None else self._training.lanes
 
     @property
     def best_state(self) -> Any:

@@ -52,6 +52,7 @@ class Trainable(NamedTuple):
     batch: Callable[[Any, jax.Array, jax.Array], Any] = whole
     rows: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # used instead of `batch`; a segment's rows are drawn at once
     epoch: int = 1  # steps after which all of the train set has been shown
+    spec: Any = None  # how one state lies on the mesh's axes beyond the first: PartitionSpecs, a pytree like the state or a prefix of it
 
     def taken(self, data: Any, rows: jax.Array) -> Any:
         """The examples (b, ...) of the train set in these rows (b,)."""
