@@ -28,15 +28,15 @@ _RUNGS = 8  # steps that a line can name
 
 
 @contextmanager
-def watching(console: Console, study: Study, total: int, label: str) -> Iterator[Told]:
-    """Yields a callback for `Study.train`."""
+def watching(console: Console, study: Study, total: int, label: str, compiles: bool = True) -> Iterator[Told]:
+    """Yields a callback for `Study.train`; `compiles`: nothing is seen for a while."""
     trials = study.trials
     begun = len(set(trials.number[trials.number >= 0].tolist()))
     done = len(study.finished)
     if begun:
         kept = f"all {done} trials are" if done >= total else f"going on, {begun} trials are"
         console.print(f"{escape(label)}: {kept} in {escape(study.storage)}")
-    if done < total:
+    if done < total and compiles:
         console.print(f"{escape(label)}: compiling ...")
     metric = study.outcomes[0].name
     with (_live if console.is_terminal else _lines)(console, metric, total, label) as shown:

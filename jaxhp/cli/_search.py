@@ -69,10 +69,13 @@ def in_lanes(
     settings: dict[str, Any] = asked.training | ({} if lanes is None else {"lanes": lanes if lanes == "auto" else int(lanes)})
     trainable = trainable_of(asked)
     steps: int = settings["steps"]
+    shared: dict[str, Any] = {}
 
     def run(study: Study, total: int, label: str) -> None:
-        with watching(out, study, total, label) as told:
-            study.train(trainable, total, callbacks=[told], timeout=timeout, **settings)
+        with watching(out, study, total, label, compiles=not shared) as told:
+            study.train(trainable, total, callbacks=[told], timeout=timeout, **(settings | shared))
+        if study.lanes is not None:  # the random search is trained by the same program
+            shared.update(lanes=study.lanes, evaluate_every=study.lanes.segment)
 
     def as_much(study: Study) -> int:
         curves = study.curves
