@@ -32,6 +32,12 @@ def shuffled(key: jax.Array, indices: jax.Array, n: int) -> jax.Array:
     return places.astype(jnp.int32)
 
 
+def scattered(t: jax.Array, n: int) -> jax.Array:
+    """A number in [0, n) int32 for each integer, without a pattern."""
+    place: jax.Array = _mixed(jnp.asarray(t, jnp.uint32) * jnp.uint32(0x9E3779B9) + jnp.uint32(1)) % jnp.uint32(n)
+    return place.astype(jnp.int32)
+
+
 def _mixed(x: jax.Array) -> jax.Array:
     """The finaliser of MurmurHash3: every bit depends on every other."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)

@@ -17,7 +17,7 @@ import optax
 
 from jaxhp.errors import TrainableError
 from jaxhp.train._modules import network
-from jaxhp.train._shuffle import shuffled
+from jaxhp.train._shuffle import scattered, shuffled
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Hparams, Metrics, State, Trainable
 
@@ -79,7 +79,7 @@ def supervised(
     def mean_loss(
         params: Any, rest: Any, x: Any, y: Any, weight: jax.Array | None, hparams: Hparams, key: jax.Array
     ) -> tuple[jax.Array, Any]:
-        low = _cast({"params": params, "rest": rest}, precision)
+        low = {"params": _cast(params, precision), "rest": rest}  # statistics are averages of many batches: too fine for half precision
         outputs, new = net.apply(low, _cast(x, precision), hparams, key, True)
         losses = scored(outputs, y, hparams)
         new = jax.tree.map(lambda a, b: a.astype(b.dtype) if hasattr(b, "astype") else a, new, rest)
@@ -94,7 +94,9 @@ def supervised(
         weight = None
         if isinstance(batch_size, str):
             size = jnp.clip(jnp.asarray(hparams[batch_size], jnp.int32), 1, most)
-            place = (jnp.arange(most) - t * size) % most  # a small batch moves on through the large one, so that it sees all of it
+            # A small batch is a part of the large one that starts elsewhere in every step: were it to move on steadily, it could meet the
+            # same part of the same large batch in each epoch, and never see the rest.
+            place = (jnp.arange(most) + scattered(t, most)) % most
             weight = (place < size) / size.astype(jnp.float32)
         value, rest, gradient = _gradient(mean_loss, state, x, y, weight, hparams, key, accumulate)
         updates, opt = optimizer(hparams).update(gradient, state["optimizer"], state["params"])
@@ -105,7 +107,7 @@ def supervised(
         named |= {
             name: lambda o, y, f=f, n=f"metrics[{name!r}]": _per_example(n, f(_single(o), y), y) for name, f in (metrics or {}).items()
         }
-        low = _cast({"params": state["params"], "rest": state["rest"]}, precision)
+        low = {"params": _cast(state["params"], precision), "rest": state["rest"]}
 
         def measured(part: Any) -> Metrics:
             x, y = part
