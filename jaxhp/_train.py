@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxhp import _owner
+from jaxhp._stage import Stage
 from jaxhp._training import House, SegmentCallback, Training, settings
 from jaxhp._types import Params, Scheduler
 from jaxhp.errors import StudyError
@@ -70,7 +71,7 @@ def train(
     training: Training | None = study._training
     if training is None or training.house != house or not training.fits(trainable):
         if training is not None:
-            training.close()
+            training.stage.close()
         training = built(width)
     while True:
         study._training, training.scheduler = training, chosen
@@ -78,11 +79,13 @@ def train(
             training.advance(trials, deadline, callbacks)
             break
         except (RuntimeError, MemoryError) as e:  # RuntimeError: of which JAX's are
-            smaller = training.lanes.width // seeds // 2
+            smaller = training.stage.lanes.width // seeds // 2
             if not _exhausted(e) or smaller < 1:
                 raise
-            training.close()
+            training.stage.close()
             training = built(smaller * seeds, again=True)
+        finally:
+            training.stage.settle()
 
 
 def state(study: Study, number: int, replicate: int = 0) -> Any:
@@ -100,8 +103,8 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
     step = fold.reached(number)
     if not step:
         raise StudyError(f"state({number}): the trial has not reported yet; go on with study.train(...)")
-    rows = training.weights([(number, replicate)], [step])
-    return training.lanes.unpacked(_weights.row(rows, 0))
+    rows = training.stage.weights([(number, replicate)], [step])
+    return training.stage.lanes.unpacked(_weights.row(rows, 0))
 
 
 def held_out(study: Study, params: Params | None, repeats: int, split: str) -> dict[str, float]:
@@ -114,14 +117,14 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
         raise StudyError("test: this process has no trainable to test with; call study.train(trainable, ...) first")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise StudyError(f"test: repeats must be a positive number, got {repeats!r}")
-    data = training.lanes.trainable.data
+    data = training.stage.lanes.trainable.data
     if split not in data or split == "train":
         known = ", ".join(repr(name) for name in data if name != "train")
         raise StudyError(f"test: the trainable's data has no {split!r} to evaluate on; it has {known}: data={{..., {split!r}: ...}}")
     u = study.space.point(study.best.params if params is None else params)
     hparams = {name: np.repeat(column, repeats) for name, column in traced(study.space, u[None]).items()}
-    models = trained(training.lanes, hparams, [_NO_TRIAL] * repeats, range(repeats), [training.run["steps"]] * repeats)
-    return {name: float(values.mean()) for name, values in evaluated(training.lanes, hparams, models, data[split]).items()}
+    models = trained(training.stage.lanes, hparams, [_NO_TRIAL] * repeats, range(repeats), [training.run["steps"]] * repeats)
+    return {name: float(values.mean()) for name, values in evaluated(training.stage.lanes, hparams, models, data[split]).items()}
 
 
 def _built(
@@ -188,7 +191,8 @@ def _built(
         from jaxhp.train._checkpoint import Checkpoints
 
         checkpoints = Checkpoints(folder, f"{shapes} {made.width}")
-    return Training(study, run, scheduler, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every, house)
+    stage = Stage(fold, run, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every)
+    return Training(study, run, scheduler, stage, house)
 
 
 def _shared(lanes: Any) -> Lanes:

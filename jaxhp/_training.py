@@ -1,16 +1,14 @@
 """The loop of `Study.train`: the scheduler fills lanes, the device runs a segment, the log takes in what it reports.
 
-What the log says of the lanes (`_course.py`) and what stands on the device are two views of one course. New records are appended first
-and then followed on the device; a process that takes a study up follows the records from its last checkpoint, or from the start, until
-both views agree, and goes on. So a run that was killed ends as if it had not been.
+What the log says of the lanes (`_course.py`) and what stands on the device (`_stage.py`) are two views of one course. New records are
+appended first and then followed on the device; a process that takes a study up follows the records from its last checkpoint, or from the
+start, until both views agree, and goes on. So a run that was killed ends as if it had not been.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -22,10 +20,8 @@ from jaxhp._types import Decision, Floats, Ints, Record, Scheduler, Slots
 from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
 
 if TYPE_CHECKING:
+    from jaxhp._stage import Stage
     from jaxhp.study import Study
-    from jaxhp.train._bank import Bank, Name
-    from jaxhp.train._checkpoint import Checkpoints
-    from jaxhp.train._lanes import Lanes, LaneState
     from jaxhp.train._trainable import Trainable
 
 _EXPLODED = 1e15  # a loss beyond this has diverged, even if it is still finite
@@ -58,25 +54,14 @@ class Training:
         study: Study,
         run: Record,
         scheduler: Scheduler,
-        lanes: Lanes,
-        bank: Bank,
-        checkpoints: Checkpoints | None,
-        pause: float,
+        stage: Stage,
         house: House,
     ) -> None:
         self.study = study
         self.run = run
-        self.lanes = lanes
-        self.bank = bank
         self.scheduler = scheduler
+        self.stage = stage
         self.house = house
-        self._checkpoints = checkpoints
-        self._pause = pause  # seconds between two checkpoints
-        self._saved_at = time.monotonic()
-        self._state: LaneState | None = None  # None while it changes: after an interruption it is not known, and restored
-        self._followed = 0  # records of the course that the device has followed
-        self._best: int | None = None  # the trial whose weights are kept
-        self.segments = 0
 
     def fits(self, trainable: Trainable) -> bool:
         """Whether these lanes can go on with the study as it is now: nobody else trained it meanwhile, and nobody extended its space."""
@@ -84,8 +69,8 @@ class Training:
 
         space, fold = self.study.space, self.study._fold
         columns = traced(space, space.default()[None])
-        known = {name: x.dtype for name, x in self.lanes.example.items()} == {name: x.dtype for name, x in columns.items()}
-        return known and self.lanes.trainable is trainable and fold.course.run == self.run
+        known = {name: x.dtype for name, x in self.stage.lanes.example.items()} == {name: x.dtype for name, x in columns.items()}
+        return known and self.stage.lanes.trainable is trainable and fold.course.run == self.run
 
     def advance(self, trials: int | None, deadline: float | None, callbacks: Sequence[SegmentCallback]) -> None:
         """Trains until the study holds `trials` trials and all are finished, or the deadline passes."""
@@ -95,41 +80,23 @@ class Training:
         self._take_up()
         if trials is not None and session.fold.asked >= trials and not self._ours():
             return  # nothing is left to do, so nothing needs to stand on the device
-        if self._state is None:
-            self._restore()
         while True:
-            while self._followed < len(course.records):
-                self._follow(course.records[self._followed])
+            self.stage.follow()
             if deadline is not None and time.monotonic() >= deadline:
                 return
             last = course.records[-1] if course.records else None
             if not course.busy.any() or last is None or last["kind"] == "segment" or last["more"]:
                 self._fill(trials)
-                if self._followed < len(course.records):
+                if self.stage.followed < len(course.records):
                     continue
                 if not course.busy.any():
                     return
-            self._save()
+            self.stage.save()
             busy = int(course.busy.sum())
             seconds = self._segment(trials)
             progress = self._progress(busy, seconds)
             for callback in callbacks:
                 callback(study, progress)
-
-    def weights(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
-        """Rows of the models of trials at the steps where they stand: from the bank, or trained again."""
-        missing = [(name, step) for name, step in zip(names, steps, strict=True) if name not in self.bank]
-        if not missing:
-            return self.bank.take(names)
-        rows = self._retrained([name for name, _ in missing], [step for _, step in missing])
-        known = [name for name in names if name in self.bank]
-        if not known:
-            return rows
-        from jaxhp.train import _weights
-
-        order = {name: i for i, name in enumerate([*known, *(name for name, _ in missing)])}
-        here = _weights.chosen(self.bank.take(known), range(len(known)))
-        return _weights.chosen(_weights.joined([here, rows]), [order[name] for name in names])
 
     # -- deciding --------------------------------------------------------------------------------------------------
 
@@ -257,24 +224,21 @@ class Training:
         for number in sorted({n for n, (owner, _) in fold.owner.items() if owner in dead} | set(fold.released)):
             session.append({"kind": "lease", "number": number, "owner": me, "time": time.time()})
 
-    # -- on the device ---------------------------------------------------------------------------------------------
+    # -- a segment -------------------------------------------------------------------------------------------------
 
     def _segment(self, trials: int | None) -> float:
         """Runs a segment; meanwhile asks for the trials that will be started after it. Returns its seconds."""
-        assert self._state is not None
         course = self.study._fold.course
         numbers, busy = course.number.copy(), course.busy
         begun = time.perf_counter()
-        state, self._state = self._state, None
-        state, metrics = self.lanes.run(state)
+        metrics = self.stage.run()
         ends = busy & (course.t + self.run["segment"] >= course.until)
         self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
         values = {name: np.asarray(x, np.float64).reshape(len(numbers), -1) for name, x in metrics.items()}
         seconds = time.perf_counter() - begun
         record = self._report(np.flatnonzero(busy), values, seconds)
         self._append(record)
-        self._followed += 1
-        self._after_segment(state, record)
+        self.stage.after_segment(record)
         return seconds
 
     def _report(self, busy: Any, values: dict[str, Floats], seconds: float) -> Record:
@@ -305,184 +269,10 @@ class Training:
             record["noise"] = {name: _listed(x) for name, x in spread.items()}
         return record
 
-    def _follow(self, record: Record) -> None:
-        """Does on the device what a record of the log says."""
-        assert self._state is not None
-        state, self._state = self._state, None
-        self._followed += 1
-        if record["kind"] == "segment":
-            state, _ = self.lanes.run(state)
-            self._after_segment(state, record)
-        else:
-            self._fill_lanes(state, record)
-
-    def _after_segment(self, state: LaneState, record: Record) -> None:
-        """Keeps the weights of the best trial, and empties the lanes of those that ended."""
-        self.segments += 1
-        best = self.study._fold.best
-        number = state.number.copy()
-        if best is not None and best != self._best and str(best) in record["ended"]:
-            slots = np.flatnonzero(number == best).tolist()
-            for name in [] if self._best is None else self._names(self._best):
-                self.bank.drop(name)
-            self.bank.put(state, slots, self._names(best), self._hopeless())
-            self._best = best
-        number[np.isin(number, [int(n) for n in record["ended"]])] = -1
-        self._state = state._replace(number=number)
-
-    def _fill_lanes(self, state: LaneState, record: Record) -> None:
-        stopped = set(record["stopped"])
-        before = self._leads(state.number)
-        pausing = [
-            (i, old)
-            for i, new in zip(record["lanes"], record["number"], strict=True)
-            if (old := int(before[i])) >= 0 and old != new and old not in stopped
-        ]
-        if pausing:
-            slots = [slot for i, _ in pausing for slot in self._gang(i)]
-            self.bank.put(state, slots, [name for _, number in pausing for name in self._names(number)], self._hopeless())
-        number, until = state.number.copy(), state.until.copy()
-        for i, new, stop in zip(record["lanes"], record["number"], record["until"], strict=True):
-            if new != before[i]:
-                number[self._gang(i)] = -1
-                until[self._gang(i)] = state.t[self._gang(i)]
-            else:
-                until[self._gang(i)] = stop
-        state = state._replace(number=number, until=until)
-        moves = list(zip(record["lanes"], record["number"], record["parent"], record["t"], record["until"], strict=True))
-        moves = [(i, n, parent, t, stop) for i, n, parent, t, stop in moves if n >= 0 and n != before[i]]
-        for fresh in (True, False):
-            chosen = [m for m in moves if (m[2] < 0) == fresh]
-            if not chosen:
-                continue
-            slots = [slot for i, *_ in chosen for slot in self._gang(i)]
-            names = [name for _, n, *_ in chosen for name in self._names(n)]
-            rows = None
-            if not fresh:
-                parents = [name for _, _, parent, *_ in chosen for name in self._names(parent)]
-                rows = self.weights(parents, [t for _, _, _, t, _ in chosen for _ in range(self.run["seeds"])])
-                for name in parents:
-                    self.bank.drop(name)
-            state = self._placed(state, slots, names, [(t, stop) for *_, t, stop in chosen for _ in range(self.run["seeds"])], rows)
-        for gone in stopped:
-            for name in self._names(gone):
-                self.bank.drop(name)
-        self._state = state
-
-    def _placed(self, state: LaneState, slots: list[int], names: list[Name], spans: list[tuple[int, int]], rows: Any) -> LaneState:
-        from jaxhp.train import traced
-
-        fold = self.study._fold
-        return self.lanes.refill(
-            state,
-            slots,
-            [number for number, _ in names],
-            traced(fold.space, np.array([fold.u(number) for number, _ in names])),
-            [until for _, until in spans],
-            replicates=[replicate for _, replicate in names],
-            t=[t for t, _ in spans],
-            model=rows,
-        )
-
-    def _retrained(self, names: list[Name], steps: list[int]) -> Any:
-        """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
-        from jaxhp.train import traced
-        from jaxhp.train._afresh import trained
-
-        fold = self.study._fold
-        hparams = traced(fold.space, np.array([fold.u(number) for number, _ in names]))
-        return trained(self.lanes, hparams, [number for number, _ in names], [replicate for _, replicate in names], steps)
-
-    def _hopeless(self) -> list[Name]:
-        """Rows that the bank gives up first: those of trials that stand lowest and are worst there."""
-        fold = self.study._fold
-        table = fold.rows.table
-
-        def standing(name: Name) -> tuple[float, float]:
-            rows = fold.tell_rows.get(name[0])
-            return (math.inf, 0.0) if rows is None else (float(table.fidelity[rows[-1]]), -float(table.y[rows[-1], 0]))
-
-        return [] if self.bank.capacity is None else sorted((n for n in self.bank.names if n[0] != self._best), key=standing)
-
-    def _gang(self, lane: int) -> list[int]:
-        """The slots of the replicates of one lane."""
-        seeds = self.run["seeds"]
-        return list(range(lane * seeds, (lane + 1) * seeds))
-
-    def _names(self, number: int) -> list[Name]:
-        return [(number, replicate) for replicate in range(self.run["seeds"])]
-
-    def _leads(self, column: Any) -> Any:
-        return column[:: self.run["seeds"]]
-
-    # -- coming back -----------------------------------------------------------------------------------------------
-
-    def _save(self) -> None:
-        if self._checkpoints is None or time.monotonic() - self._saved_at < self._pause:
-            return
-        assert self._state is not None
-        from jaxhp.train import _weights
-        from jaxhp.train._checkpoint import Saved
-
-        state = self._state
-        facts = {
-            "number": state.number.tolist(),
-            "replicate": state.replicate.tolist(),
-            "t": state.t.tolist(),
-            "until": state.until.tolist(),
-            "bank": self.bank.names,
-            "best": self._best,
-            "segments": self.segments,
-            "record": _digest(self.study._fold.course.records[self._followed - 1]),
-        }
-        self._checkpoints.save(Saved(self._followed, _weights.leaves(state.model), self.bank.arrays(), facts))
-        self._saved_at = time.monotonic()
-
-    def _restore(self) -> None:
-        """The lanes as of the last checkpoint of this very course, or empty."""
-        from jaxhp.train import _weights, traced
-
-        records = self.study._fold.course.records
-
-        def ours(boundary: int, facts: dict[str, Any]) -> bool:
-            return boundary <= len(records) and facts.get("record") == _digest(records[boundary - 1])
-
-        self._followed, self._best, self.segments = 0, None, 0
-        self.bank.clear()
-        state = self.lanes.init()
-        saved = None if self._checkpoints is None else self._checkpoints.latest(ours)
-        if saved is None:
-            self._state = state
-            return
-        fold, facts = self.study._fold, saved.facts
-        number = np.array(facts["number"], np.int64)
-        slots = np.flatnonzero(number >= 0)
-        hparams = {name: column.copy() for name, column in state.hparams.items()}
-        if len(slots):
-            for name, column in traced(fold.space, np.array([fold.u(int(n)) for n in number[slots]])).items():
-                hparams[name][slots] = column
-        state = state._replace(
-            model=self.lanes.on_device(_weights.like(state.model, saved.model)),
-            number=number,
-            replicate=np.array(facts["replicate"], np.int32),
-            hparams=hparams,
-            t=np.array(facts["t"], np.int32),
-            until=np.array(facts["until"], np.int32),
-        )
-        self.bank.restore([(n, r) for n, r in facts["bank"]], saved.bank)
-        self._followed, self._best, self.segments = saved.boundary, facts["best"], facts["segments"]
-        self._state = state
-
-    def close(self) -> None:
-        """Lets go of the thread that reads ahead and of the checkpoints."""
-        self.lanes.close()
-        if self._checkpoints is not None:
-            self._checkpoints.close()
-
     def _progress(self, busy: int, seconds: float) -> Progress:
         fold = self.study._fold
         return Progress(
-            segments=self.segments,
+            segments=self.stage.segments,
             asked=fold.asked,
             finished=fold.told,
             failed=fold.failed,
@@ -498,11 +288,6 @@ class Training:
 def _listed(column: Floats) -> list[float | str]:
     """Numbers as a record holds them."""
     return [x if math.isfinite(x) else ("nan" if math.isnan(x) else "inf" if x > 0 else "-inf") for x in column.tolist()]
-
-
-def _digest(record: Record) -> int:
-    """Tells a course's record from those of other studies, which have other times."""
-    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 
 
 def settings(study: Study, logged: Record | None, steps: int | None, segment: int | None, seeds: int | None) -> tuple[int, int, int]:

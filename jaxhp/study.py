@@ -538,7 +538,7 @@ class Study:
     @property
     def lanes(self) -> Lanes | None:
         """What this process trains the study in; None before `train`."""
-        return None if self._training is None else self._training.lanes
+        return None if self._training is None else self._training.stage.lanes
 
     @property
     def best_state(self) -> Any:

@@ -141,7 +141,7 @@ def tuned(lanes: ModuleType) -> jaxhp.Study:
 
 def test_digits_trains_every_optimiser_width_and_batch_size_in_one_program(tuned: jaxhp.Study, compilations: list[float]) -> None:
     assert all(t.values["accuracy"] > 0.6 for t in tuned.finished[:5]), [t.values for t in tuned.finished]  # a guess: 0.1
-    more = tuned.train(tuned._training.lanes.trainable, trials=16)
+    more = tuned.train(tuned.lanes.trainable, trials=16)
     assert len(more.finished) == 16 and not compilations
 
 

@@ -115,7 +115,7 @@ def test_asha_over_a_memory_mapped_file_is_reproducible(tmp_path: Path) -> None:
     assert results(one) == results(study(3)) and len(one.finished) == 8
     best = one.best_state
     assert one._training is not None
-    one._training.bank.clear()
+    one._training.stage.bank.clear()
     assert same(one.best_state, best)
 
 

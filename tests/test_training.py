@@ -53,7 +53,7 @@ def test_without_a_scheduler_every_trial_runs_to_the_end(plain: Study) -> None:
 
 
 def test_one_program_is_compiled_and_the_same_seed_gives_the_same_study(climbed: Study) -> None:
-    assert climbed._training is not None and climbed._training.lanes.compiled == 1
+    assert climbed._training is not None and climbed._training.stage.lanes.compiled == 1
     again = trained(scheduler=asha(min_steps=2), trials=30)
     assert results(again) == results(climbed)
     other = trained(study=study_of(seed=4), scheduler=asha(min_steps=2), trials=30)
@@ -240,8 +240,8 @@ def test_the_states_of_best_and_stopped_trials_predict_what_they_told() -> None:
     training = study._training
     assert training is not None
     kept = study.best_state
-    assert study.best.number in {number for number, _ in training.bank.names}
-    training.bank.clear()
+    assert study.best.number in {number for number, _ in training.stage.bank.names}
+    training.stage.bank.clear()
     assert same(kept, study.best_state)  # now it was trained again
     for trial in (study.best, next(t for t in study.finished if t.status == Status.STOPPED)):
         assert evaluated(CLASSIFIER, study, trial.number) == pytest.approx(trial.value, rel=1e-5)
@@ -271,11 +271,11 @@ def test_states_need_a_trainable_and_a_report() -> None:
 @pytest.mark.parametrize("bank", ["host", "device"])
 def test_weights_that_the_bank_gave_up_are_trained_again(bank: str, climbed: Study) -> None:
     assert climbed._training is not None
-    row = climbed._training.lanes.lane_bytes
+    row = climbed._training.stage.lanes.lane_bytes
     for limit in (1, 2 * row, 5 * row):
         study = trained(scheduler=asha(min_steps=2), trials=30, bank=bank, bank_bytes=limit)
         assert results(study) == results(climbed)
-        assert study._training is not None and len(study._training.bank) <= max(1, limit // row)
+        assert study._training is not None and len(study._training.stage.bank) <= max(1, limit // row)
         assert same(study.best_state, climbed.best_state)
 
 
@@ -284,9 +284,9 @@ def test_weights_that_the_bank_gave_up_are_trained_again(bank: str, climbed: Stu
 
 def test_a_second_call_goes_on(plain: Study) -> None:
     study = trained(trials=8)
-    program = study._training and study._training.lanes
+    program = study._training and study._training.stage.lanes
     study.train(BOWL, 12)
-    assert study._training and study._training.lanes is program and results(study) == results(plain)
+    assert study._training and study._training.stage.lanes is program and results(study) == results(plain)
     study.train(BOWL, 12)
     study.train(BOWL, trials=5)
     assert len(study.finished) == 12
@@ -314,7 +314,7 @@ def test_a_callback_that_raises_loses_nothing(climbed: Study) -> None:
             continue
     assert results(study) == results(climbed)
     assert study._training is not None and climbed._training is not None
-    assert study._training.segments == climbed._training.segments  # nothing ran twice
+    assert study._training.stage.segments == climbed._training.stage.segments  # nothing ran twice
 
 
 def test_progress_counts_what_it_says() -> None:

@@ -98,7 +98,8 @@ run = _training.Training._report
 def counted(self, *arguments):
     left[0] -= 1
     if left[0] == 0 and {place!r} == "before the record":  # the segment has run, a checkpoint is newer than nothing
-        self._checkpoints and self._checkpoints._manager.wait_until_finished()
+        checkpoints = self.stage._checkpoints
+        checkpoints and checkpoints.settle()
         die()
     return run(self, *arguments)
 
@@ -129,7 +130,7 @@ def test_kill_9_again_and_again_changes_nothing(lived: Study, tmp_path: Path) ->
         assert len(list((tmp_path / "s.db.study.weights").iterdir())) >= 1
     study = trained(study=new(url))
     assert agrees(study, lived)
-    assert study._training is not None and study._training.segments == lived._training.segments  # type: ignore[union-attr]
+    assert study._training is not None and study._training.stage.segments == lived._training.stage.segments  # type: ignore[union-attr]
 
 
 def stopped_after(segments: int, url: str, **arguments: Any) -> None:
@@ -143,7 +144,7 @@ def stopped_after(segments: int, url: str, **arguments: Any) -> None:
     with pytest.raises(SystemExit):
         trained(study=study, checkpoint_every=0, callbacks=[stop])
     assert study._training is not None
-    study._training.close()
+    study._training.stage.close()
 
 
 def truncate(folder: Path) -> None:
@@ -186,7 +187,7 @@ def test_damaged_checkpoints_are_passed_over(damage: Callable[[Path], None], who
     study = trained(study=new(url), checkpoint_every=0)
     assert agrees(study, lived)
     assert study._training is not None
-    study._training.close()
+    study._training.stage.close()
     assert int(last(folder).name) > 12  # new ones were written
 
 
@@ -198,7 +199,7 @@ def test_a_checkpoint_of_another_course_is_never_read(other: str, lived: Study, 
         study = new(foreign)
         trained(classifier(), study=study, checkpoint_every=0)
         assert study._training is not None
-        study._training.close()
+        study._training.stage.close()
     else:
         stopped_after(5 if other == "seed" else 10, foreign, seed=4 if other == "seed" else 3)
     stopped_after(7, url)
@@ -212,7 +213,7 @@ def test_a_folder_of_checkpoints_may_serve_several_studies(lived: Study, tmp_pat
         study = new(name=name)
         trained(study=study, checkpoint=tmp_path / "all", checkpoint_every=0)
         assert study._training is not None
-        study._training.close()
+        study._training.stage.close()
         assert results(study) == results(lived)
     assert sorted(child.name for child in (tmp_path / "all").iterdir()) == ["a", "b%2Fc"]
 
@@ -310,7 +311,7 @@ def test_out_of_memory_halves_the_lanes_and_goes_on(lived: Study, monkeypatch: p
     np.testing.assert_allclose([curves[k] for k in both], [full[k] for k in both], rtol=1e-4)
     assert len(trained(study=study, trials=WHOLE + 2).finished) == WHOLE + 2  # the same call as before, lanes=4
     assert study._training is not None
-    study._training.close()
+    study._training.stage.close()
     again = trained(study=new(url), trials=WHOLE + 2)
     assert results(again) == results(study) and again.best_state["seen"] == 18
 

@@ -69,9 +69,13 @@ class Checkpoints:
             return None
         return Saved(boundary, _listed(arrays["model"]), _listed(arrays["bank"]), facts)
 
-    def close(self) -> None:
+    def settle(self) -> None:
         """Waits until what was saved is on disk."""
         self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Saves what is being saved, and no more."""
+        self.settle()
         self._manager.close()
 
 
