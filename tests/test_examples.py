@@ -197,3 +197,8 @@ def test_two_hosts_learn_from_each_other() -> None:
     for host in range(2):
         line = next(line for line in out.splitlines() if line.startswith(f"host {host} of 2, round 1"))
         assert int(line.split(": ")[1].split()[0]) > 16  # its own, and what the other one completed
+
+
+def test_models_cut_over_two_devices_train_in_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+    assert "4 devices, 2 for each model: best of 16 trials has loss 0." in run("submesh")
