@@ -95,8 +95,8 @@ class Stage:
             self.bank.put(state, slots, self._names(best), self._hopeless())
             self._best = best
         number[np.isin(number, [int(n) for n in record["ended"]])] = -1
-        self._state = state._replace(number=number)
         self.followed += 1
+        self._state = state._replace(number=number)  # last: whatever interrupts before this restores both
 
     def _fill_lanes(self, record: Record) -> None:
         """Pauses, continues, promotes and starts trials, as a decision says."""
@@ -137,8 +137,8 @@ class Stage:
         for gone in stopped:
             for name in self._names(gone):
                 self.bank.drop(name)
-        self._state = state
         self.followed += 1
+        self._state = state
 
     def _taken(self) -> LaneState:
         """The lanes' state, which is unknown from here on until it is put back."""

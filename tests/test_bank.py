@@ -74,6 +74,9 @@ def test_a_bank_is_restored_from_its_arrays(where: str) -> None:
     bank.drop((4, 0))
     other.restore(bank.names, bank.arrays())
     assert other.names == bank.names and same(take(other, bank.names[:4]), take(bank, bank.names[:4]))
+    other.hold((0, 0))
+    other.drop((0, 0))
+    assert (0, 0) in other  # by its first holder, who was restored too
     other.drop((0, 0))
     assert (0, 0) not in other
     other.clear()

@@ -205,6 +205,9 @@ def test_a_checkpoint_of_another_course_is_never_read(other: str, lived: Study, 
     stopped_after(7, url)
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "f.db.study.weights", folder)
+    highest = int(last(folder).name)
+    stopped_after(8, url)  # new checkpoints are written, though the others were further
+    assert int(last(folder).name) < highest or other == "seed"
     assert agrees(trained(study=new(url), checkpoint_every=0), lived)
 
 
@@ -271,6 +274,30 @@ def test_who_was_taken_over_stops_with_a_clear_error(tmp_path: Path, monkeypatch
     with pytest.raises(StudyError, match="study 'study' is now being trained by elsewhere:7:1: two cannot share lanes"):
         trained(study=study, checkpoint=None, callbacks=[take_over])
     assert sum(r["kind"] == "segment" for r in study._log.read("study")) <= 4  # at most one more than it was told of
+
+
+class Contested(MemoryLog):
+    """A log to which another process says that it trains, just before the third segment's record comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segments = 0
+
+    def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
+        self.segments += records[0]["kind"] == "segment"
+        if self.segments == 3:
+            self.segments += 1
+            run = next(r for r in reversed(self.read(study)) if r["kind"] == "train")
+            super().append(study, [{**run, "owner": "elsewhere:7:1"}])
+        return super().append(study, records, at)
+
+
+def test_a_segment_is_not_written_into_another_processs_course() -> None:
+    log = Contested()
+    with pytest.raises(StudyError, match="is now being trained by elsewhere:7:1"):
+        trained(study=new(log))
+    kinds = [r["kind"] for r in log.read("study")]
+    assert kinds.count("segment") == 2 and kinds[-1] == "train"
 
 
 def test_a_process_that_ended_well_hands_over_to_another_one_and_back(monkeypatch: pytest.MonkeyPatch, lived: Study) -> None:
