@@ -268,6 +268,13 @@ def test_states_need_a_trainable_and_a_report() -> None:
     assert seen[:2] == ["0 at 2", "1 at 2"] and " no such trial was trained" in seen and "4 at 4" in seen
 
 
+def test_in_the_end_the_bank_holds_the_best_trial_alone(climbed: Study) -> None:
+    for study in (climbed, trained(scheduler=successive_halving(min_steps=2)), trained(seeds=2, scheduler=asha(min_steps=2))):
+        training = study._training
+        assert training is not None
+        assert set(training.stage.bank.names) == {(study.best.number, r) for r in range(training.run["seeds"])}
+
+
 @pytest.mark.parametrize("bank", ["host", "device"])
 def test_weights_that_the_bank_gave_up_are_trained_again(bank: str, climbed: Study) -> None:
     assert climbed._training is not None

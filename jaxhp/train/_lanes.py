@@ -211,7 +211,8 @@ class Lanes:
         """Advances every lane to its `until`, at most `segment` steps, and evaluates it. Returns at once: the device works on.
 
         The metrics, (k,) each: those of `evaluate`, and the means over the segment of those of `step` under the name `train_...`.
-        What an idle lane returns means nothing.
+        What an idle lane returns means nothing; nor does what one returns that already stands at its `until`, whose model, unless the lanes
+        are ragged, trains on: gather it first.
         """
         train, chunks, place = self._train, None, None
         if self._stream is not None:
