@@ -1,11 +1,15 @@
 """TensorBoard: the study in one run, and every trial's learning curve and hyperparameters in a run of its own.
 
-Written with tensorboardX, which needs neither TensorFlow nor PyTorch. Files are open for the trials that are in lanes only, so that
-thousands of trials do not need thousands of open files.
+The messages are tensorboardX's, which needs neither TensorFlow nor PyTorch. Its writers hold a file and a thread each, too much for
+thousands of trials; so records are appended here: the data's length, a checksum of that, the data, a checksum of the data.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,39 +35,45 @@ def tensorboard(folder: str | Path, *, trials: bool = True) -> SegmentCallback:
         MissingExtra: tensorboardX is not installed.
     """
     try:
-        import tensorboardX
+        import tensorboardX  # noqa: F401  # its parts may be loaded without it
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.record_writer import masked_crc32c
+        from tensorboardX.summary import hparams
     except ImportError as e:
         raise MissingExtra('tensorboard needs tensorboardX: pip install "jaxhp[tensorboard]"') from e
-    from tensorboardX.summary import hparams
-
     root = Path(folder)
-    writers: dict[Path, Any] = {}
-    begun: set[Path] = set()
+    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
 
-    def writer(place: Path) -> Any:
-        if place not in writers:
-            writers[place] = tensorboardX.SummaryWriter(str(place))
-        return writers[place]
+    def append(place: Path, summaries: list[tuple[int, Any]]) -> None:
+        """Writes (step, summary) into the file of this process."""
+        file = place / name
+        events = [Event(wall_time=time.time(), step=step, summary=summary) for step, summary in summaries]
+        if not file.exists():
+            place.mkdir(parents=True, exist_ok=True)
+            events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
+        with file.open("ab") as out:
+            for event in events:
+                data = event.SerializeToString()
+                length = struct.pack("<Q", len(data))
+                out.write(length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data)))
 
     def write(study: Study, progress: Progress) -> None:
+        def scalar(tag: str, value: float) -> Any:
+            return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+
         place = root / study.name
         named = scalars(study, progress) | {f"standing/{step}": count for step, count in progress.standing.items()}
-        for name, value in named.items():
-            writer(place).add_scalar(name, value, progress.segments)
+        append(place, [(progress.segments, scalar(tag, value)) for tag, value in named.items()])
         columns = progress.reports if trials else {"number": np.zeros(0, np.int64)}
-        places = {number: place / f"trial{number:05}" for number in columns["number"].tolist()}
-        for i, (number, own) in enumerate(places.items()):
-            if own not in begun:
-                begun.add(own)
-                experiment, start, _ = hparams(_plain(study._trial(number).params), dict.fromkeys((o.name for o in study.outcomes), 0.0))
-                writer(own).file_writer.add_summary(experiment)
-                writer(own).file_writer.add_summary(start)
-            for name in columns.keys() - {"number", "step"}:
-                writer(own).add_scalar(name, columns[name][i], int(columns["step"][i]))
-        for known in [p for p in writers if p.parent == place and p not in places.values()]:
-            writers.pop(known).close()  # it is in no lane any more
-        for open_writer in writers.values():
-            open_writer.flush()
+        metrics = [tag for tag in columns if tag not in ("number", "step")]
+        for i, number in enumerate(columns["number"].tolist()):
+            own = place / f"trial{number:05}"
+            summaries = [(int(columns["step"][i]), scalar(tag, columns[tag][i])) for tag in metrics]
+            if not (own / name).exists():
+                experiment, start, _ = hparams(_plain(study._trial(number).params), {o.name: 0.0 for o in study.outcomes})
+                summaries = [(0, experiment), (0, start), *summaries]
+            append(own, summaries)
 
     return write
 
