@@ -1,4 +1,4 @@
-"""Tune a flax network on scikit-learn's handwritten digits:  jaxhp tune examples/digits.py
+"""Tune a flax network on handwritten digits, one configuration after another:  jaxhp tune examples/digits_objective.py
 
 1797 grey images of 8 x 8 pixels, ten classes: 997 to train on, 400 to choose by (validation), 400 that are looked at once,
 at the end (test). The network is an MLP, trained for 40 epochs with a cosine learning rate.
