@@ -6,34 +6,14 @@ It looks at one trial at a time and combines with a scheduler that compares tria
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
+from jaxhp.schedulers._curve import Curve
 from jaxhp.schedulers._plain import to_the_end
-
-
-@dataclass(slots=True)
-class Curve:
-    """The reports of a running trial."""
-
-    steps: list[float] = field(default_factory=list)  # rising
-    values: list[float] = field(default_factory=list)  # minimised; inf where not finite
-    best: list[float] = field(default_factory=list)  # lowest value up to there
-
-    def report(self, step: float, value: float) -> None:
-        """A report at an earlier step takes back the later ones: the trial was started again."""
-        if self.steps and step <= self.steps[-1]:
-            i = bisect_left(self.steps, step)
-            del self.steps[i:], self.values[i:], self.best[i:]
-        value = value if math.isfinite(value) else math.inf
-        self.steps.append(step)
-        self.values.append(value)
-        self.best.append(min(value, self.best[-1]) if self.best else value)
 
 
 class PatienceState(NamedTuple):
