@@ -36,6 +36,8 @@ _MODULE_OF = {
     "warm_start": "samplers",
     "asha": "schedulers",
     "successive_halving": "schedulers",
+    "hyperband": "schedulers",
+    "median_stopping": "schedulers",
     "patience": "schedulers",
     "supervised": "train",
     "Trainable": "train",

@@ -41,6 +41,8 @@ from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol
 from jaxhp.samplers import warm_start as warm_start
 from jaxhp.schedulers import asha as asha
+from jaxhp.schedulers import hyperband as hyperband
+from jaxhp.schedulers import median_stopping as median_stopping
 from jaxhp.schedulers import patience as patience
 from jaxhp.schedulers import successive_halving as successive_halving
 from jaxhp.space import Categorical as Categorical

@@ -47,6 +47,9 @@ def same(a: Told, b: Told) -> bool:
 SCHEDULERS: dict[str, Any] = {
     "asha": lambda: jaxhp.asha(max_steps=9),
     "halving": lambda: jaxhp.successive_halving(eta=2, max_steps=8),
+    "hyperband": lambda: jaxhp.hyperband(max_steps=9),
+    "hyperband_asynchronous": lambda: jaxhp.hyperband(max_steps=9, asynchronous=True),
+    "median": lambda: jaxhp.median_stopping(after=1),
     "patience": lambda: jaxhp.patience(2, 0.02, jaxhp.asha(eta=2, max_steps=9)),
 }
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scheduler_reference import VALUES, BlackBox, ByHand, agree, problem, reports, rungs_below, slow_asha, slow_halving, slow_keep
 
 import jaxhp
 from jaxhp import Categorical, Float, Problem, Scheduler, SchedulerError, Space
-from jaxhp._types import Decision, Ints, Outcome, Slots, Status, Trials
-from jaxhp.schedulers import asha, patience, successive_halving, to_the_end
+from jaxhp._types import Decision, Ints, Slots, Status, Trials
+from jaxhp.schedulers import asha, hyperband, median_stopping, patience, successive_halving, to_the_end
 from jaxhp.testing import check_scheduler, rows, simulated
 
-LINE = Space({"x": Float(0.0, 1.0)})
 BRANCHES = Space({"kind": Categorical(["a", "b"]), "x": Float(0.0, 1.0, when={"kind": "a"})})
 
 SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
@@ -31,14 +31,19 @@ SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
     "halving_late": lambda: successive_halving(eta=2, min_steps=2),
     "halving_small": lambda: successive_halving(trials=5),
     "halving_low": lambda: successive_halving(3, 2, 18, 7),
+    "hyperband": hyperband,
+    "hyperband_late": lambda: hyperband(eta=2, min_steps=3),
+    "hyperband_low": lambda: hyperband(4, 2, 20),
+    "hyperband_flat": lambda: hyperband(min_steps=20),
+    "hyperband_asynchronous": lambda: hyperband(asynchronous=True),
+    "hyperband_asynchronous_low": lambda: hyperband(2, 3, 25, True),
+    "median": median_stopping,
+    "median_late": lambda: median_stopping(min_steps=10, every=5, after=1),
+    "patience_median": lambda: patience(1, 0.1, median_stopping()),
     "patience": lambda: patience(2),
     "patience_asha": lambda: patience(1, 0.1, asha()),
     "patience_halving": lambda: patience(1, scheduler=successive_halving()),
 }
-
-
-def problem(steps: int | None = None, outcomes: int = 1) -> Problem:
-    return Problem(LINE, LINE.dims, tuple(Outcome(f"y{i}") for i in range(outcomes)), steps=steps)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -98,7 +103,7 @@ def calls_counted(tell: Callable[[Any, Trials], Any]) -> Callable[[Any, Trials],
 def forgets(decide: Callable[[Any, Slots], Decision]) -> Callable[[Any, Slots], Decision]:
     def decide_and_change(state: Any, slots: Slots) -> Decision:
         decision = decide(state, slots)
-        for rung in state.rungs:
+        for rung in state.rungs[0]:
             rung.open.clear()
         return decision
 
@@ -162,12 +167,6 @@ def test_a_broken_scheduler_is_caught_by_the_law_it_breaks(mutant: str) -> None:
 # -- successive halving, as in the papers --------------------------------------------------------------------------------
 
 
-def reports(run: Any) -> list[tuple[int, int]]:
-    """(number, step) of the reports, in order."""
-    reported = run.rows.status == Status.REPORTED
-    return list(zip(run.rows.number[reported].tolist(), run.rows.fidelity[reported].astype(int).tolist(), strict=True))
-
-
 @pytest.mark.parametrize("lanes", [1, 4, 27, 40])
 def test_a_bracket_of_27_trains_27_9_3_1_trials_for_1_3_9_27_steps(lanes: int) -> None:
     """Jamieson and Talwalkar 2016, Figure 1 with n = 27, eta = 3; Li et al. 2018, Table 1, s = 3."""
@@ -201,30 +200,6 @@ def test_failures_do_not_hold_a_bracket_up() -> None:
     )
     assert {n for n, s in reports(run) if s == 3} == {4, 5, 6}
     assert {n for n, s in reports(run) if s == 9} == {5}
-
-
-class ByHand:
-    """A scheduler of lanes that is told rows one by one; every decision is about trials that were told so far."""
-
-    def __init__(self, scheduler: Scheduler, steps: int, asked: int) -> None:
-        self.scheduler = scheduler
-        self.state = scheduler.init(problem(steps), 0)
-        for number in range(asked):
-            self.tell(number, Status.PENDING)
-
-    def tell(self, number: int, status: Status, step: float = math.nan, y: float = math.nan) -> None:
-        row = rows(np.array([number]), np.zeros((1, 1)), np.array([[y]]), status)
-        self.state = self.scheduler.tell(self.state, row._replace(fidelity=np.array([step])))
-
-    def report(self, numbers: Iterable[int], step: float, y: Callable[[int], float]) -> None:
-        for number in numbers:
-            self.tell(number, Status.REPORTED, step, y(number))
-
-    def goes_on(self, held: list[int], running: Sequence[int] = ()) -> list[tuple[int, int]]:
-        """(number, until) with nothing new to start."""
-        slots = Slots(np.array(held), np.array(running, dtype=np.int64), np.empty(0, np.int64))
-        decision = self.scheduler.decide(self.state, slots)
-        return sorted((n, until) for n, until in zip(decision.number.tolist(), decision.until.tolist(), strict=True) if n >= 0)
 
 
 @pytest.mark.parametrize(("sign", "then"), [(-1, [(6, 3), (7, 3), (8, 3)]), (1, [(1, 3), (2, 3)])])
@@ -303,107 +278,13 @@ def test_a_study_too_small_for_a_promotion_still_trains_its_best_trial_to_the_en
     assert [n for n, s in reports(failed) if s == 27] == [2]  # 3 diverged on the way
 
 
-class Seen:
-    """What a slow twin knows: for each trial its reports, in order, and how it ended."""
-
-    def __init__(self, told: Trials) -> None:
-        self.reports: dict[int, list[tuple[float, float]]] = {}
-        self.ended: dict[int, Status] = {}
-        columns = (told.number, told.status, told.fidelity, told.y[:, 0])
-        for number, status, step, y in zip(*(column.tolist() for column in columns), strict=True):
-            made = self.reports.setdefault(number, [])
-            if status == Status.REPORTED:
-                made.append((step, y if math.isfinite(y) else math.inf))
-            elif status != Status.PENDING:
-                self.ended[number] = Status(status)
-
-    def at(self, number: int, step: float) -> float | None:
-        return next((y for s, y in self.reports[number] if s == step), None)
-
-    def last(self, number: int) -> float:
-        return max((s for s, _ in self.reports[number]), default=0)
-
-
-def rungs_below(eta: int, least: int, steps: int) -> list[int]:
-    return [least * eta**i for i in range(64) if least * eta**i < steps]
-
-
-def slow_asha(told: Trials, slots: Slots, eta: int, least: int, steps: int) -> set[tuple[int, int]]:
-    """(number, until) of every promotion and start that Algorithm 2 allows, in its order, for as many lanes as are free."""
-    seen, room = Seen(told), len(slots.held)
-    ladder = [*rungs_below(eta, least, steps), steps]
-    jobs: list[tuple[int, int]] = []
-    tables = []
-    for i, step in enumerate(ladder):
-        table = {n: y for n in seen.reports if (y := seen.at(n, step)) is not None}
-        missed = [n for n, how in seen.ended.items() if how == Status.FAILED and n not in table and seen.last(n) < step]
-        tables.append(table | {n: math.inf for n in missed if i == 0 or seen.at(n, ladder[i - 1]) is not None})
-
-    def free(n: int, step: int, y: float) -> bool:
-        return y < math.inf and n not in slots.running and n not in slots.fresh and n not in seen.ended and seen.last(n) == step
-
-    for i in range(len(ladder) - 2, -1, -1):
-        best = sorted(tables[i], key=lambda n: (tables[i][n], n))
-        jobs += [(n, ladder[i + 1]) for n in best[: len(best) // eta] if free(n, ladder[i], tables[i][n])]
-    jobs += [(n, ladder[0]) for n in slots.fresh.tolist()]
-    if not jobs and not len(slots.running):
-        for i in range(len(ladder) - 1, -1, -1):
-            if any(y < math.inf for y in tables[i].values()):
-                best = sorted(tables[i], key=lambda n: (tables[i][n], n))
-                jobs = [(n, ladder[i + 1]) for n in best if i + 1 < len(ladder) and free(n, ladder[i], tables[i][n])][:1]
-                break
-    return set(jobs[:room])
-
-
-def slow_halving(told: Trials, slots: Slots, eta: int, least: int, steps: int, size: int) -> set[tuple[int, int]]:
-    """The same for synchronous brackets."""
-    seen, room = Seen(told), len(slots.held)
-    ladder = [*rungs_below(eta, least, steps), steps]
-
-    def promotions(trials: list[int], whole: bool) -> list[tuple[int, int, float, int]]:
-        """(-rung, bracket, value, number) of one bracket; `whole`: its rungs wait for everybody."""
-        due, n = trials, size if whole else None
-        for i, step in enumerate(ladder[:-1]):
-            table = {t: y for t in due if (y := seen.at(t, step)) is not None}
-            table |= {t: math.inf for t in due if t not in table and t in seen.ended}
-            if whole and (len(table) < len(due) or (i == 0 and len(due) < size)):
-                return []
-            n = n if n is not None else len(table)
-            best = [t for t in sorted(table, key=lambda t: (table[t], t))[: max(1, n // eta)] if table[t] < math.inf]
-            waiting = [t for t in best if seen.last(t) == step and t not in seen.ended]
-            found = [(-i, t // size, table[t], t) for t in waiting if t not in slots.running and t not in slots.fresh]
-            if found or waiting:
-                return found
-            due, n = best, max(1, n // eta)
-        return []
-
-    brackets: dict[int, list[int]] = {}
-    for number in seen.reports:
-        brackets.setdefault(number // size, []).append(number)
-    ready = sorted(p for b in brackets.values() for p in promotions(b, whole=True))
-    jobs = [(n, ladder[1 - minus]) for minus, _, _, n in ready] + [(n, ladder[0]) for n in slots.fresh.tolist()]
-    if not jobs and not len(slots.running):
-        jobs = [(n, ladder[1 - minus]) for minus, _, _, n in sorted(p for b in brackets.values() for p in promotions(b, whole=False))]
-    return set(jobs[:room])
-
-
-def agree(scheduler: Scheduler, twin: Callable[[Trials, Slots], set[tuple[int, int]]], steps: int, run: Any) -> None:
-    for moment in run.moments:
-        told = Trials._make(column[: moment.told] for column in run.rows)
-        decision = moment.decision
-        got = {(n, until) for n, until in zip(decision.number.tolist(), decision.until.tolist(), strict=True) if n >= 0}
-        assert got == twin(told, moment.slots), f"{scheduler.name} of {steps} steps after {moment.told} rows"
-
-
-VALUES = st.one_of(st.integers(0, 4).map(float), st.just(math.nan), st.just(-math.inf))
-
-
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.integers(2, 4), st.integers(1, 3), st.integers(3, 30), st.integers(1, 7), st.integers(1, 30), st.integers(0, 9), st.data())
 def test_asha_decides_as_its_slow_twin(eta: int, least: int, steps: int, lanes: int, trials: int, seed: int, data: Any) -> None:
     table = data.draw(st.lists(VALUES, min_size=7, max_size=40))
     run = simulated(asha(eta, least), problem(steps), seed, lambda n, s: table[(7 * n + 3 * s) % len(table)], trials, lanes)
-    agree(asha(eta, least), lambda told, slots: slow_asha(told, slots, eta, least, steps), steps, run)
+    ladder = [*rungs_below(eta, least, steps), steps]
+    agree(asha(eta, least), lambda told, slots: slow_asha(told, slots, eta, lambda n: ladder), steps, run)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)
@@ -414,33 +295,11 @@ def test_successive_halving_decides_as_its_slow_twin(
     table = data.draw(st.lists(VALUES, min_size=7, max_size=40))
     scheduler = successive_halving(eta, least, trials=size)
     run = simulated(scheduler, problem(steps), size, lambda n, s: table[(7 * n + 3 * s) % len(table)], trials, lanes)
-    agree(scheduler, lambda told, slots: slow_halving(told, slots, eta, least, steps, size), steps, run)
+    ladder = [*rungs_below(eta, least, steps), steps]
+    agree(scheduler, lambda told, slots: slow_halving(told, slots, eta, lambda n: (n // size, size, ladder)), steps, run)
 
 
 # -- black boxes ---------------------------------------------------------------------------------------------------------
-
-
-class BlackBox:
-    """A scheduler that is told reports and asked whether the trial may go on."""
-
-    def __init__(self, scheduler: Scheduler, steps: int | None = None) -> None:
-        self.scheduler = scheduler
-        self.state = scheduler.init(problem(steps), 0)
-        self.known: set[int] = set()
-
-    def tell(self, number: int, status: Status, step: float = math.nan, y: float = math.nan) -> None:
-        row = rows(np.array([number]), np.zeros((1, 1)), np.array([[y]]), status)
-        self.state = self.scheduler.tell(self.state, row._replace(fidelity=np.array([float(step)])))
-
-    def report(self, number: int, step: float, y: float) -> bool:
-        if number not in self.known:
-            self.known.add(number)
-            self.tell(number, Status.PENDING)
-        self.tell(number, Status.REPORTED, step, y)
-        return self.keep(number)
-
-    def keep(self, number: int) -> bool:
-        return bool(self.scheduler.keep(self.state, np.array([number]))[0])
 
 
 def test_a_rung_keeps_the_best_third_of_what_it_has_seen() -> None:
@@ -507,29 +366,6 @@ def test_brackets_of_a_black_box_are_compared_within() -> None:
     assert endless.report(0, 1, 0.0) and not endless.report(9, 1, 5.0)
 
 
-def slow_keep(told: list[tuple[int, float, float]], eta: int, least: int, last: float) -> bool:
-    """The stopping rule, from the whole stream of (number, step, value), for its last report."""
-    ladder = [least * eta**i for i in range(40) if least * eta**i < last]
-    entries: list[dict[int, float]] = [{} for _ in ladder]
-    highest: dict[int, tuple[int, float]] = {}
-    judged = -1
-    for number, step, value in told:
-        rung = sum(r <= step for r in ladder) - 1 if step < last else len(ladder)
-        judged = -1
-        at, entered = highest.get(number, (-1, math.nan))
-        if rung > at:
-            highest[number] = rung, step
-            if rung < len(ladder):
-                entries[rung][number] = value if math.isfinite(value) else math.inf
-                judged = rung
-        elif rung == at and step == entered and rung < len(ladder):
-            judged = rung
-    if judged < 0:
-        return True
-    number, ranked = told[-1][0], sorted((y, n) for n, y in entries[judged].items())
-    return (entries[judged][number], number) in ranked[: max(1, len(ranked) // eta)] and entries[judged][number] < math.inf
-
-
 STREAM = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 9.0, 30.0]), VALUES), min_size=1, max_size=40)
 
 
@@ -538,7 +374,7 @@ STREAM = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0.5, 1.0, 2.0, 3
 def test_asha_stops_black_boxes_as_its_slow_twin(eta: int, least: int, last: int | None, stream: list[tuple[int, float, float]]) -> None:
     box = BlackBox(asha(eta, least, last))
     for i, (number, step, value) in enumerate(stream):
-        assert box.report(number, step, value) == slow_keep(stream[: i + 1], eta, least, last or math.inf)
+        assert box.report(number, step, value) == slow_keep(stream[: i + 1], eta, rungs_below(eta, least, last or 3**40), last or math.inf)
 
 
 @pytest.mark.parametrize(("eta", "least"), [(2, 1), (3, 1), (4, 2)])
@@ -627,6 +463,18 @@ def test_patience_and_its_scheduler_must_both_let_a_trial_go_on() -> None:
             lambda: asha(min_steps=100).init(problem(50), 0),
             "min_steps=100 is above the 50 steps of a full run; lower it, or train for more",
         ),
+        (lambda: hyperband(eta=1, max_steps=9), r"hyperband\(eta=1, min_steps=1, max_steps=9\): eta: expected an integer of at least 2"),
+        (lambda: hyperband(min_steps=10, max_steps=9), "max_steps=9 must not be below min_steps=10"),
+        (lambda: hyperband(asynchronous=1), "asynchronous=1.*: asynchronous: expected True or False, got 1"),  # type: ignore[arg-type]
+        (lambda: hyperband(max_steps=90).init(problem(50), 0), "max_steps=90 is above the 50 steps"),
+        (lambda: hyperband().init(problem(), 0), "which a black box does not tell; give max_steps="),
+        (
+            lambda: median_stopping(min_steps=0),
+            r"median_stopping\(min_steps=0, after=5\): min_steps: expected an integer of at least 1",
+        ),
+        (lambda: median_stopping(after=0), "after: expected an integer of at least 1, got 0"),
+        (lambda: median_stopping(every=0), "every: expected a positive number of steps between reports, or None, got 0"),
+        (lambda: median_stopping(min_steps=51).init(problem(50), 0), "min_steps=51 is above the 50 steps of a full run"),
         (lambda: successive_halving(max_steps=90).init(problem(50), 0), "max_steps=90 is above the 50 steps"),
     ],
 )
@@ -635,7 +483,7 @@ def test_bad_arguments_are_refused_by_name_value_and_remedy(make: Callable[[], A
         make()
 
 
-@pytest.mark.parametrize("make", [to_the_end, asha, successive_halving])
+@pytest.mark.parametrize("make", [to_the_end, asha, successive_halving, hyperband, median_stopping])
 def test_lanes_need_a_problem_with_steps_and_trials_that_were_told(make: Callable[[], Scheduler]) -> None:
     scheduler = make()
     slots = Slots(np.array([-1]), np.empty(0, np.int64), np.array([3]))
@@ -646,5 +494,6 @@ def test_lanes_need_a_problem_with_steps_and_trials_that_were_told(make: Callabl
 
 
 def test_the_names_are_at_the_front_door() -> None:
-    assert jaxhp.asha is asha and jaxhp.successive_halving is successive_halving and jaxhp.patience is patience
+    for scheduler in (asha, successive_halving, hyperband, median_stopping, patience):
+        assert getattr(jaxhp, scheduler.__name__) is scheduler
     assert issubclass(SchedulerError, jaxhp.JaxhpError)

@@ -8,8 +8,10 @@ All of them look at the first metric of the study.
 from __future__ import annotations
 
 from jaxhp.schedulers._asha import asha
+from jaxhp.schedulers._hyperband import hyperband
+from jaxhp.schedulers._median import median_stopping
 from jaxhp.schedulers._patience import patience
 from jaxhp.schedulers._plain import to_the_end
 from jaxhp.schedulers._successive_halving import successive_halving
 
-__all__ = ["asha", "patience", "successive_halving", "to_the_end"]
+__all__ = ["asha", "hyperband", "median_stopping", "patience", "successive_halving", "to_the_end"]

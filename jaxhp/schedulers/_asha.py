@@ -5,11 +5,13 @@ Lanes use its promotion variant (Algorithm 2): a free lane takes a trial that is
 promoted yet, from the highest rung that has one, else a new trial at the bottom. Nobody ever waits.
 Black boxes cannot pause, so they use the stopping variant: at a rung, who is not among the best one in eta of those that
 the rung has seen so far is stopped.
+Several brackets, whose lowest rungs differ, share the lanes: their rungs are apart, and "the highest rung" is the one nearest to R.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,8 +19,9 @@ import numpy as np
 
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
+from jaxhp.schedulers._cycle import Cycle, cycle
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
-from jaxhp.schedulers._rungs import Climb, Key, Ladder, among_the_best, check_arguments, fold_rows, insert, ladder, remove
+from jaxhp.schedulers._rungs import Climb, Key, among_the_best, check_arguments, fold_rows, insert, ladder, remove
 
 
 @dataclass(slots=True)
@@ -31,9 +34,9 @@ class Rung:
 
 class AshaState(NamedTuple):
     problem: Problem
-    ladder: Ladder
+    cycle: Cycle  # of one bracket, or of those of Hyperband
     trials: dict[int, Climb]
-    rungs: tuple[Rung, ...]  # one per step of the ladder
+    rungs: tuple[tuple[Rung, ...], ...]  # per bracket, one per step of its ladder
 
 
 def asha(eta: int = 3, min_steps: int = 1, max_steps: int | None = None) -> Scheduler:
@@ -68,32 +71,42 @@ def asha(eta: int = 3, min_steps: int = 1, max_steps: int | None = None) -> Sche
     name = f"asha(eta={eta!r}, min_steps={min_steps!r}{'' if max_steps is None else f', max_steps={max_steps!r}'})"
     check_arguments(name, eta, min_steps, max_steps)
 
+    def plan(problem: Problem) -> Cycle:
+        return cycle((ladder(name, problem, eta, min_steps, max_steps),), (1,))
+
+    return asynchronous_brackets(name, eta, min_steps, plan)
+
+
+def asynchronous_brackets(name: str, eta: int, every: int, plan: Callable[[Problem], Cycle]) -> Scheduler:
+    """ASHA in each bracket of a plan."""
+
     def init(problem: Problem, seed: int) -> AshaState:
-        rungs = ladder(name, problem, eta, min_steps, max_steps)
-        return AshaState(problem, rungs, {}, tuple(Rung() for _ in rungs.steps))
+        brackets = plan(problem)
+        return AshaState(problem, brackets, {}, tuple(tuple(Rung() for _ in rungs.steps) for rungs in brackets.ladders))
 
     def keep(state: AshaState, numbers: Ints) -> Bools:
         return np.array([_goes_on(state, n, eta) for n in numbers.tolist()], dtype=np.bool_)
 
     def decide(state: AshaState, slots: Slots) -> Decision:
-        steps = state.ladder.steps
-        if state.ladder.last is None:
+        if state.cycle.ladders[0].last is None:
             raise SchedulerError(f"{name}.decide: how long is a full run? Give max_steps=, or a problem with steps")
         room = len(slots.held)
         elsewhere = {*slots.running.tolist(), *slots.fresh.tolist()}
         jobs = _promotions(state, elsewhere, room, eta)
-        jobs += fresh_jobs(name, state.trials, slots, room - len(jobs), steps[0])
+        jobs += fresh_jobs(name, state.trials, slots, room - len(jobs), lambda number: state.cycle.ladder(number).steps[0])
         if not jobs and room and not len(slots.running):
             jobs = _last_resort(state, elsewhere)
         return place(slots, jobs, state.trials, state.problem.space.d)
 
-    return Scheduler(init, _tell, keep, decide, name, min_steps)
+    return Scheduler(init, _tell, keep, decide, name, every)
 
 
 def _tell(state: AshaState, rows: Trials) -> AshaState:
-    rungs, steps, judged = state.rungs, state.ladder.steps, state.ladder.judged
+    cycle = state.cycle
 
     def reported(number: int, trial: Climb, step: float, y: float) -> None:
+        j = cycle.of(number)[1]
+        rungs, steps, judged = state.rungs[j], cycle.ladders[j].steps, cycle.ladders[j].judged
         before, key = trial.rung, (trial.value, number)
         enters = trial.report(steps, step, y)
         if before >= 0 and trial.past(before):
@@ -106,9 +119,10 @@ def _tell(state: AshaState, rows: Trials) -> AshaState:
 
     def finished(number: int, trial: Climb, status: int) -> None:
         trial.final = True
+        rungs = state.rungs[cycle.of(number)[1]]
         if trial.rung >= 0:
             remove(rungs[trial.rung].open, (trial.value, number))
-        if status == Status.FAILED and trial.rung + 1 < len(steps):
+        if status == Status.FAILED and trial.rung + 1 < len(rungs):
             trial.rung, trial.value = trial.rung + 1, math.inf
             insert(rungs[trial.rung].seen, (math.inf, number))
 
@@ -118,32 +132,43 @@ def _tell(state: AshaState, rows: Trials) -> AshaState:
 
 def _goes_on(state: AshaState, number: int, eta: int) -> bool:
     trial = state.trials.get(number)
-    if trial is None or not trial.at_rung or trial.rung >= state.ladder.judged or state.problem.steps is not None:
+    j = state.cycle.of(number)[1]
+    if trial is None or not trial.at_rung or trial.rung >= state.cycle.ladders[j].judged or state.problem.steps is not None:
         return True  # lanes pause at rungs, and `decide` answers there
-    return among_the_best(state.rungs[trial.rung].seen, (trial.value, number), eta)
+    return among_the_best(state.rungs[j][trial.rung].seen, (trial.value, number), eta)
+
+
+def _levels(state: AshaState) -> list[list[tuple[Rung, int]]]:
+    """The rungs that lie k rungs below the end, k = 0, 1, ..., each with the step to which it promotes."""
+    ladders = state.cycle.ladders
+    levels: list[list[tuple[Rung, int]]] = [[] for _ in range(max(rungs.judged for rungs in ladders) + 1)]
+    for rungs, (steps, judged, _) in zip(state.rungs, ladders, strict=True):
+        for i, rung in enumerate(rungs):
+            levels[judged - i].append((rung, steps[min(i + 1, judged)]))
+    return levels
 
 
 def _promotions(state: AshaState, elsewhere: set[int], room: int, eta: int) -> list[Job]:
     """Algorithm 2, get_job, for `room` lanes: from the highest rung down, the best first."""
     jobs: list[Job] = []
-    for i in range(state.ladder.judged - 1, -1, -1):
-        rung = state.rungs[i]
-        count = len(rung.seen) // eta
-        if not count:
-            continue
-        worst = rung.seen[count - 1]
-        for key in rung.open:
-            if key > worst or len(jobs) == room:
-                break
-            if key[1] not in elsewhere:
-                jobs.append(Job(key[1], state.ladder.steps[i + 1], False))
+    for level in _levels(state)[1:]:
+        for rung, until in level:
+            count = len(rung.seen) // eta
+            if not count:
+                continue
+            worst = rung.seen[count - 1]
+            for key in rung.open:
+                if key > worst or len(jobs) == room:
+                    break
+                if key[1] not in elsewhere:
+                    jobs.append(Job(key[1], until, False))
     return jobs
 
 
 def _last_resort(state: AshaState, elsewhere: set[int]) -> list[Job]:
-    """The best trial of the highest rung that saw a finite value, unless that is the end of a run."""
-    for i in range(len(state.rungs) - 1, -1, -1):
-        rung = state.rungs[i]
-        if rung.seen and rung.seen[0][0] < math.inf:
-            return [Job(n, state.ladder.steps[i + 1], False) for _, n in rung.open if n not in elsewhere][:1]
+    """The best trial of the highest rungs that saw a finite value, unless that is the end of a run."""
+    for level in _levels(state):
+        if any(rung.seen and rung.seen[0][0] < math.inf for rung, _ in level):
+            waiting = [(key, until) for rung, until in level for key in rung.open if key[1] not in elsewhere]
+            return [Job(number, until, False) for (_, number), until in sorted(waiting)[:1]]
     return []

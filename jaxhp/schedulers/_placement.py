@@ -5,7 +5,7 @@ So a decision names the same trials in whatever order the lanes come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +23,8 @@ class Job(NamedTuple):
     fresh: bool
 
 
-def fresh_jobs(name: str, trials: Mapping[int, Climb], slots: Slots, room: int, until: int) -> list[Job]:
-    """The next trials that were not started, at most `room` of them.
+def fresh_jobs(name: str, trials: Mapping[int, Climb], slots: Slots, room: int, until: Callable[[int], int]) -> list[Job]:
+    """The next trials that were not started, at most `room` of them, each until the step that `until` gives its number.
 
     Raises:
         SchedulerError: one was never told.
@@ -36,7 +36,7 @@ def fresh_jobs(name: str, trials: Mapping[int, Climb], slots: Slots, room: int, 
         if number not in trials:
             raise SchedulerError(f"{name}.decide: trial {number} is in slots.fresh, but its PENDING row was not told")
         if not trials[number].final:
-            jobs.append(Job(number, until, True))
+            jobs.append(Job(number, until(number), True))
             if len(jobs) == room:
                 break
     return jobs

@@ -47,7 +47,7 @@ def to_the_end() -> Scheduler:
             raise SchedulerError(f"{name}.decide: the problem has no steps; a black box runs until its function returns")
         held = [n for n in sorted(slots.held.tolist()) if n >= 0 and not trials[n].final and trials[n].step < steps]
         jobs = [Job(number, steps, False) for number in held]
-        jobs += fresh_jobs(name, trials, slots, len(slots.held) - len(jobs), steps)
+        jobs += fresh_jobs(name, trials, slots, len(slots.held) - len(jobs), lambda number: steps)
         return place(slots, jobs, trials, state.problem.space.d)
 
     return Scheduler(init, tell, keep, decide, name)

@@ -23,15 +23,20 @@ class Ladder(NamedTuple):
     """The rungs of one study."""
 
     steps: tuple[int, ...]  # rising; the last one is the end of a run where `last` is known
-    judged: int  # how many of them compare trials
+    judged: int  # how many of them compare trials: all but the last
     last: int | None  # step at which a trial ends; None: a black box of unknown length
+
+
+def check_integer(name: str, argument: str, value: Any, least: int) -> None:
+    """Raises SchedulerError unless value is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SchedulerError(f"{name}: {argument}: expected an integer of at least {least}, got {value!r}")
 
 
 def check_arguments(name: str, eta: Any, min_steps: Any, max_steps: Any) -> None:
     """Raises SchedulerError unless eta >= 2 and 1 <= min_steps <= max_steps are integers."""
-    for argument, value, least in (("eta", eta, 2), ("min_steps", min_steps, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SchedulerError(f"{name}: {argument}: expected an integer of at least {least}, got {value!r}")
+    check_integer(name, "eta", eta, 2)
+    check_integer(name, "min_steps", min_steps, 1)
     if max_steps is None:
         return
     if isinstance(max_steps, bool) or not isinstance(max_steps, int):
@@ -40,18 +45,24 @@ def check_arguments(name: str, eta: Any, min_steps: Any, max_steps: Any) -> None
         raise SchedulerError(f"{name}: max_steps={max_steps} must not be below min_steps={min_steps}; did you swap them?")
 
 
+def check_length(name: str, problem: Problem, min_steps: int, max_steps: int | None = None) -> None:
+    """Raises SchedulerError where min_steps or max_steps is above the steps of a full run."""
+    if problem.steps is None:
+        return
+    for argument, value in (("min_steps", min_steps), ("max_steps", max_steps)):
+        if value is not None and value > problem.steps:
+            raise SchedulerError(
+                f"{name}: {argument}={value} is above the {problem.steps} steps of a full run; lower it, or train for more steps"
+            )
+
+
 def ladder(name: str, problem: Problem, eta: int, min_steps: int, max_steps: int | None) -> Ladder:
     """The rungs below `max_steps`, or below the length of a run; then the end of the run.
 
     Raises:
         SchedulerError: min_steps or max_steps is above the steps of a full run.
     """
-    if problem.steps is not None:
-        for argument, value in (("min_steps", min_steps), ("max_steps", max_steps)):
-            if value is not None and value > problem.steps:
-                raise SchedulerError(
-                    f"{name}: {argument}={value} is above the {problem.steps} steps of a full run; lower it, or train for more steps"
-                )
+    check_length(name, problem, min_steps, max_steps)
     last = problem.steps if problem.steps is not None else max_steps
     top = max_steps if max_steps is not None else last
     steps = [min_steps]

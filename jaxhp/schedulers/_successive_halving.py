@@ -8,6 +8,7 @@ trials was compared there or is finished; only then is anybody promoted from it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -15,17 +16,19 @@ import numpy as np
 
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Trials
 from jaxhp.errors import SchedulerError
+from jaxhp.schedulers._cycle import Cycle, cycle
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
 from jaxhp.schedulers._rungs import Climb, Key, Ladder, among_the_best, check_arguments, fold_rows, insert, ladder, remove
 
 _ALL = 1 << 62  # trials: one bracket for every number
-Ready: TypeAlias = tuple[int, int, float, int]  # -rung, bracket, value, number: the highest rung, the earlier bracket, the best first
+Ready: TypeAlias = tuple[int, int, float, int]  # rungs left, bracket, value, number: the highest rung, the earlier bracket, the best first
 
 
 @dataclass(slots=True)
 class Bracket:
     """Sorted lists, which grow in place."""
 
+    ladder: Ladder
     rungs: list[list[Key]]  # every trial that was compared there, or never will be (inf)
     n: int  # trials of the lowest open rung, n_i of the paper,
     due: int  # and how many of them are still to be expected or there: fewer where trials failed
@@ -35,10 +38,9 @@ class Bracket:
 
 class HalvingState(NamedTuple):
     problem: Problem
-    ladder: Ladder
-    size: int  # trials of a bracket
+    cycle: Cycle  # of brackets of one kind, or of those of Hyperband
     trials: dict[int, Climb]
-    brackets: dict[int, Bracket]
+    brackets: dict[int, Bracket]  # by their place in the order of numbers
     unfinished: dict[int, Bracket]  # those with a rung to close
     ready: list[Ready]  # sorted: who was promoted and not seen since
 
@@ -72,10 +74,18 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
     if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
         raise SchedulerError(f"{name}: trials: expected a positive number of trials for a bracket, or None, got {trials!r}")
 
-    def init(problem: Problem, seed: int) -> HalvingState:
+    def plan(problem: Problem) -> Cycle:
         rungs = ladder(name, problem, eta, min_steps, max_steps)
-        size = trials if trials is not None else _ALL if rungs.last is None else eta**rungs.judged
-        return HalvingState(problem, rungs, size, {}, {}, {}, [])
+        return cycle((rungs,), (trials if trials is not None else _ALL if rungs.last is None else eta**rungs.judged,))
+
+    return synchronous_brackets(name, eta, min_steps, plan)
+
+
+def synchronous_brackets(name: str, eta: int, every: int, plan: Callable[[Problem], Cycle]) -> Scheduler:
+    """Successive halving in each bracket of a plan, over and over."""
+
+    def init(problem: Problem, seed: int) -> HalvingState:
+        return HalvingState(problem, plan(problem), {}, {}, {}, [])
 
     def tell(state: HalvingState, rows: Trials) -> HalvingState:
         _tell(state, rows, eta)
@@ -85,23 +95,23 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
         return np.array([_goes_on(state, n, eta) for n in numbers.tolist()], dtype=np.bool_)
 
     def decide(state: HalvingState, slots: Slots) -> Decision:
-        steps = state.ladder.steps
-        if state.ladder.last is None:
+        steps = state.cycle.ladders[0].steps  # of the longest; the others are its upper ends
+        if state.cycle.ladders[0].last is None:
             raise SchedulerError(f"{name}.decide: how long is a full run? Give max_steps=, or a problem with steps")
         room = len(slots.held)
         elsewhere = {*slots.running.tolist(), *slots.fresh.tolist()}
         jobs: list[Job] = []
-        for minus_rung, _, _, number in state.ready:
+        for left, _, _, number in state.ready:
             if len(jobs) == room:
                 break
             if number not in elsewhere:
-                jobs.append(Job(number, steps[1 - minus_rung], False))
-        jobs += fresh_jobs(name, state.trials, slots, room - len(jobs), steps[0])
+                jobs.append(Job(number, steps[-left], False))
+        jobs += fresh_jobs(name, state.trials, slots, room - len(jobs), lambda number: state.cycle.ladder(number).steps[0])
         if not jobs and not len(slots.running):
-            jobs = [Job(number, steps[1 - minus_rung], False) for minus_rung, _, _, number in _as_it_stands(state, elsewhere, eta)[:room]]
+            jobs = [Job(number, steps[-left], False) for left, _, _, number in _as_it_stands(state, elsewhere, eta)[:room]]
         return place(slots, jobs, state.trials, state.problem.space.d)
 
-    return Scheduler(init, tell, keep, decide, name, min_steps)
+    return Scheduler(init, tell, keep, decide, name, every)
 
 
 def _best(keys: list[Key], n: int, eta: int) -> list[Key]:
@@ -110,30 +120,31 @@ def _best(keys: list[Key], n: int, eta: int) -> list[Key]:
 
 
 def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
-    steps, judged = state.ladder.steps, state.ladder.judged
 
     def asked(number: int) -> None:
-        b = number // state.size
+        b = _bracket_of(state, number)
         if b not in state.brackets:
-            state.brackets[b] = Bracket([[] for _ in range(judged)], state.size, state.size)
-            if judged:
+            ladder, size = state.cycle.ladder(number), state.cycle.sizes[state.cycle.of(number)[1]]
+            state.brackets[b] = Bracket(ladder, [[] for _ in range(ladder.judged)], size, size)
+            if ladder.judged:
                 state.unfinished[b] = state.brackets[b]
 
     def reported(number: int, trial: Climb, step: float, y: float) -> None:
-        b, rung, value = number // state.size, trial.rung, trial.value
-        enters = trial.report(steps, step, y)
+        b, rung, value = _bracket_of(state, number), trial.rung, trial.value
+        ladder = state.brackets[b].ladder
+        enters = trial.report(ladder.steps, step, y)
         if rung >= 0 and trial.past(rung):
-            remove(state.ready, (-rung, b, value, number))
-        if enters and trial.rung < judged and not trial.final:
+            remove(state.ready, (ladder.judged - rung, b, value, number))
+        if enters and trial.rung < ladder.judged and not trial.final:
             enter(b, trial.rung, (trial.value, number))
 
     def finished(number: int, trial: Climb, status: int) -> None:
         trial.final = True
-        b = number // state.size
+        b = _bracket_of(state, number)
         bracket = state.brackets[b]
-        remove(state.ready, (-trial.rung, b, trial.value, number))
+        remove(state.ready, (bracket.ladder.judged - trial.rung, b, trial.value, number))
         left_out = trial.rung < 0 or (trial.rung == bracket.closed - 1 and number in bracket.promoted)
-        if left_out and trial.rung + 1 < judged:  # the rung on its way need not wait for it
+        if left_out and trial.rung + 1 < bracket.ladder.judged:  # the rung on its way need not wait for it
             enter(b, trial.rung + 1, (math.inf, number))
 
     def enter(b: int, i: int, key: Key) -> None:
@@ -144,12 +155,12 @@ def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
 
     def close(b: int, bracket: Bracket) -> None:
         """Promotes the best of the lowest open rung, when all of its trials are there."""
-        i = bracket.closed
+        i, judged = bracket.closed, bracket.ladder.judged
         alive = [key for key in _best(bracket.rungs[i], bracket.n, eta) if not state.trials[key[1]].final]
         bracket.closed, bracket.n, bracket.promoted = i + 1, bracket.n // eta, {number for _, number in alive}
         for value, number in alive:
             if not state.trials[number].past(i):
-                insert(state.ready, (-i, b, value, number))
+                insert(state.ready, (judged - i, b, value, number))
         if bracket.closed < judged:
             bracket.due = len(bracket.promoted | {number for _, number in bracket.rungs[i + 1]})
         if bracket.closed == judged or not bracket.due:
@@ -158,11 +169,19 @@ def _tell(state: HalvingState, rows: Trials, eta: int) -> None:
     fold_rows(state.trials, rows, asked, reported, finished)
 
 
+def _bracket_of(state: HalvingState, number: int) -> int:
+    turn, j = state.cycle.of(number)
+    return turn * len(state.cycle.sizes) + j
+
+
 def _goes_on(state: HalvingState, number: int, eta: int) -> bool:
     trial = state.trials.get(number)
-    if trial is None or not trial.at_rung or trial.rung >= state.ladder.judged or state.problem.steps is not None:
+    if trial is None or not trial.at_rung or state.problem.steps is not None:
         return True  # lanes pause at rungs, and `decide` answers there
-    return among_the_best(state.brackets[number // state.size].rungs[trial.rung], (trial.value, number), eta)
+    bracket = state.brackets[_bracket_of(state, number)]
+    if trial.rung >= bracket.ladder.judged:
+        return True
+    return among_the_best(bracket.rungs[trial.rung], (trial.value, number), eta)
 
 
 def _as_it_stands(state: HalvingState, elsewhere: set[int], eta: int) -> list[Ready]:
@@ -173,7 +192,7 @@ def _as_it_stands(state: HalvingState, elsewhere: set[int], eta: int) -> list[Re
         n = bracket.n if i else len(rungs[0])
         while i < len(rungs) and rungs[i]:
             waiting = [key for key in _best(rungs[i], n, eta) if not (state.trials[key[1]].final or state.trials[key[1]].past(i))]
-            found += [(-i, b, value, number) for value, number in waiting if number not in elsewhere]
+            found += [(bracket.ladder.judged - i, b, value, number) for value, number in waiting if number not in elsewhere]
             if waiting:
                 break
             i, n = i + 1, n // eta
