@@ -467,7 +467,7 @@ def test_patience_and_its_scheduler_must_both_let_a_trial_go_on() -> None:
         (lambda: hyperband(min_steps=10, max_steps=9), "max_steps=9 must not be below min_steps=10"),
         (lambda: hyperband(asynchronous=1), "asynchronous=1.*: asynchronous: expected True or False, got 1"),  # type: ignore[arg-type]
         (lambda: hyperband(max_steps=90).init(problem(50), 0), "max_steps=90 is above the 50 steps"),
-        (lambda: hyperband().init(problem(), 0), "which a black box does not tell; give max_steps="),
+        (lambda: BlackBox(hyperband()).report(0, 1, 0.0), "which a black box does not tell; give max_steps="),
         (
             lambda: median_stopping(min_steps=0),
             r"median_stopping\(min_steps=0, after=5\): min_steps: expected an integer of at least 1",

@@ -11,7 +11,9 @@ The asynchronous form is that of Li et al., A system for massively parallel hype
 
 from __future__ import annotations
 
-from jaxhp._types import Problem, Scheduler
+from typing import Any
+
+from jaxhp._types import Bools, Ints, Problem, Scheduler
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._asha import asynchronous_brackets
 from jaxhp.schedulers._cycle import Cycle, cycle
@@ -35,8 +37,8 @@ def hyperband(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, as
             mixed evenly.
 
     Raises:
-        SchedulerError: eta below 2, min_steps below 1 or above max_steps, an asynchronous that is not a bool; when trials start: above the
-            steps of a full run, or a black box without max_steps.
+        SchedulerError: eta below 2, min_steps below 1 or above max_steps, asynchronous not a bool; when training starts: above the steps
+            of a full run; at the first report of a black box: no max_steps.
 
     >>> hyperband(max_steps=81).name
     'hyperband(eta=3, min_steps=1, max_steps=81)'
@@ -52,13 +54,20 @@ def hyperband(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, as
     def plan(problem: Problem) -> Cycle:
         check_length(name, problem, min_steps, max_steps)
         R = max_steps if max_steps is not None else problem.steps
-        if R is None:
+        if R is None:  # a study that may still train; `keep` refuses black boxes
+            return cycle((Ladder((min_steps,), 0, None),), (1,))
+        return brackets(eta, min_steps, R, problem.steps if problem.steps is not None else R, mixed=asynchronous)
+
+    scheduler = (asynchronous_brackets if asynchronous else synchronous_brackets)(name, eta, min_steps, plan)
+
+    def keep(state: Any, numbers: Ints) -> Bools:
+        if state.cycle.ladders[0].last is None:
             raise SchedulerError(
                 f"{name}: its brackets depend on the steps of a full run, which a black box does not tell; give max_steps="
             )
-        return brackets(eta, min_steps, R, problem.steps if problem.steps is not None else R, mixed=asynchronous)
+        return scheduler.keep(state, numbers)
 
-    return (asynchronous_brackets if asynchronous else synchronous_brackets)(name, eta, min_steps, plan)
+    return scheduler._replace(keep=keep)
 
 
 def brackets(eta: int, r: int, R: int, last: int, mixed: bool) -> Cycle:
