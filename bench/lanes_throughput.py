@@ -31,7 +31,7 @@ from jaxhp.train._autotune import best_width
 from jaxhp.train._shuffle import shuffled
 
 BATCH = 64
-KEY = jax.random.key(0)
+KEY = np.zeros(2, np.uint32)  # the data of a key: a key would start JAX before its devices are chosen
 
 
 class MLP(linen.Module):
@@ -66,6 +66,14 @@ NETWORKS: dict[str, linen.Module] = {
 }
 
 
+def spread(devices: int) -> Any:
+    """A mesh of so many CPU devices, one a core; to be called before JAX is used. None for one."""
+    if devices == 1:
+        return None
+    jax.config.update("jax_num_cpu_devices", devices)
+    return jax.make_mesh((devices,), ("lanes",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
 def digits() -> dict[str, tuple[jax.Array, jax.Array]]:
     images, labels = load_digits(return_X_y=True)
     x, y = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels, jnp.int32)
@@ -90,7 +98,8 @@ class ByHand(NamedTuple):
         n = len(x)
         per_epoch = -(-n // BATCH)
         t = jnp.arange(self.steps)
-        order = jax.vmap(lambda t: shuffled(jax.random.fold_in(KEY, t // per_epoch), (t % per_epoch * BATCH + jnp.arange(BATCH)) % n, n))(t)
+        epochs = jax.vmap(lambda e: jax.random.fold_in(jax.random.wrap_key_data(KEY), e))(t // per_epoch)
+        order = jax.vmap(lambda key, t: shuffled(key, (t % per_epoch * BATCH + jnp.arange(BATCH)) % n, n))(epochs, t)
 
         def step(carry: Any, chosen: jax.Array) -> tuple[Any, jax.Array]:
             params, state = carry
@@ -111,9 +120,9 @@ def timed(function: Callable[[], Any]) -> float:
 
 def jit_each(hand: ByHand, configurations: list[tuple[float, float]]) -> float:
     """Seconds a configuration."""
-    return timed(lambda: [float(jax.jit(lambda key, lr=lr, wd=wd: hand.train(key, lr, wd))(KEY)) for lr, wd in configurations]) / len(
-        configurations
-    )
+    return timed(
+        lambda: [float(jax.jit(lambda key, lr=lr, wd=wd: hand.train(key, lr, wd))(jax.random.key(0))) for lr, wd in configurations]
+    ) / len(configurations)
 
 
 class Way(NamedTuple):
@@ -124,13 +133,13 @@ class Way(NamedTuple):
 
 def sequential(hand: ByHand) -> Way:
     function = jax.jit(hand.train)
-    compiling = timed(lambda: function(KEY, 1e-3, 1e-4))
-    return Way(1, lambda: function(KEY, 1e-3, 1e-4), compiling)
+    compiling = timed(lambda: function(jax.random.key(0), 1e-3, 1e-4))
+    return Way(1, lambda: function(jax.random.key(0), 1e-3, 1e-4), compiling)
 
 
 def vmapped(hand: ByHand, width: int) -> Way:
     function = jax.jit(jax.vmap(hand.train))
-    keys, lr, wd = jax.random.split(KEY, width), jnp.geomspace(1e-4, 1e-2, width), jnp.geomspace(1e-6, 1e-2, width)
+    keys, lr, wd = jax.random.split(jax.random.key(0), width), jnp.geomspace(1e-4, 1e-2, width), jnp.geomspace(1e-6, 1e-2, width)
     compiling = timed(lambda: function(keys, lr, wd))
     return Way(width, lambda: function(keys, lr, wd), compiling)
 
@@ -149,16 +158,16 @@ def in_lanes(lanes: Lanes) -> Way:
     return Way(width, call, timed(call))
 
 
-def measured(name: str, steps: int, rounds: int, widths: list[int], each: int) -> dict[str, Any]:
+def measured(name: str, steps: int, rounds: int, widths: list[int], each: int, mesh: Any) -> dict[str, Any]:
     module, data = NETWORKS[name], digits()
     hand = ByHand(module, data, steps)
     trainable = supervised(module, cross_entropy, data, optimizer=lambda h: optax.adamw(h["lr"], weight_decay=h["wd"]), batch_size=BATCH)
     example = {"lr": np.float32(1e-3), "wd": np.float32(1e-4)}
 
     def make(width: int) -> Lanes:
-        return Lanes(trainable, example, width, segment=steps)
+        return Lanes(trainable, example, width, segment=steps, mesh=mesh)
 
-    auto = best_width(make, 512, 1e9).width
+    auto = best_width(make, 512, 1e9, 1 if mesh is None else mesh.size).width
     ways = {"sequential": sequential(hand)}
     for width in sorted({*widths, auto}):
         ways[f"lanes {width}"] = in_lanes(make(width))
@@ -190,11 +199,13 @@ def main() -> int:
     p.add_argument("--widths", default="8", help="lanes to compare beside the measured number")
     p.add_argument("--each", type=int, default=3, help="configurations that the usual loop trains")
     p.add_argument("--only", help="networks, of " + ", ".join(NETWORKS))
+    p.add_argument("--devices", type=int, default=1, help="CPU devices that the lanes are spread over; the other ways use one")
     p.add_argument("--dry", action="store_true", help="no row")
     arguments = p.parse_args()
+    mesh = spread(arguments.devices)
     print(f"{'network':>10} {'auto':>5} {'ms a configuration':>20} {'jit each':>9} {'sequential':>10}  by hand (width: ratio)")
     for name in arguments.only.split(",") if arguments.only else NETWORKS:
-        row = measured(name, arguments.steps, arguments.rounds, [int(w) for w in arguments.widths.split(",")], arguments.each)
+        row = measured(name, arguments.steps, arguments.rounds, [int(w) for w in arguments.widths.split(",")], arguments.each, mesh)
         by_hand = ", ".join(f"{w}: {ratio:.2f}" for w, ratio in row["over_by_hand"].items())
         ours = row["ms"][f"lanes {row['auto']}"]
         print(
@@ -202,7 +213,7 @@ def main() -> int:
             flush=True,
         )
         if not arguments.dry:
-            rows.append("lanes_throughput", {"device": jax.devices()[0].device_kind} | row)
+            rows.append("lanes_throughput", {"device": jax.devices()[0].device_kind, "devices": arguments.devices} | row)
     return 0
 
 

@@ -29,7 +29,7 @@ import numpy as np
 import optax
 import optuna
 import rows
-from lanes_throughput import BATCH, NETWORKS, cross_entropy, digits
+from lanes_throughput import BATCH, NETWORKS, cross_entropy, digits, spread
 
 import jaxhp
 
@@ -52,7 +52,7 @@ def optimizer(h: dict[str, Any]) -> optax.GradientTransformation:
     return optax.adamw(h["lr"], b1=h["b1"], b2=h["b2"], weight_decay=h["wd"])
 
 
-def lanes(trainable: jaxhp.Trainable, seed: int, target: float, trials: int, width: Any) -> tuple[float, bool, dict[str, Any]]:
+def lanes(trainable: jaxhp.Trainable, seed: int, target: float, trials: int, width: Any, mesh: Any) -> tuple[float, bool, dict[str, Any]]:
     """Seconds, whether the target was reached, and where the time went."""
     begun = time.perf_counter()
     study = jaxhp.Study(SPACE, metric="loss", sampler=jaxhp.bayes(), seed=seed)
@@ -65,7 +65,7 @@ def lanes(trainable: jaxhp.Trainable, seed: int, target: float, trials: int, wid
             raise Reached
 
     try:
-        study.train(trainable, trials, steps=STEPS, scheduler=jaxhp.asha(min_steps=SEGMENT), lanes=width, callbacks=[stop])
+        study.train(trainable, trials, steps=STEPS, scheduler=jaxhp.asha(min_steps=SEGMENT), lanes=width, mesh=mesh, callbacks=[stop])
         reached = False
     except Reached:
         reached = True
@@ -166,13 +166,15 @@ def main() -> int:
     p.add_argument("--trials", type=int, default=600)
     p.add_argument("--lanes", default="auto", help="auto is measured once, before the clock starts")
     p.add_argument("--each", type=int, default=3, help="seeds that the jit of each trial is run with: it is slow")
+    p.add_argument("--devices", type=int, default=1, help="CPU devices that the lanes are spread over; the others use one")
     p.add_argument("--dry", action="store_true", help="no row")
     a = p.parse_args()
+    mesh = spread(a.devices)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = Path(tempfile.mkdtemp())
     os.environ["JAXHP_CACHE"] = str(folder)
     trainable = jaxhp.supervised(NETWORKS[a.network], cross_entropy, digits(), optimizer=optimizer, batch_size=BATCH)
-    held = lanes(trainable, 0, -1.0, a.trials, a.lanes if a.lanes == "auto" else int(a.lanes))[2]["lanes"]  # measures how many
+    held = lanes(trainable, 0, -1.0, a.trials, a.lanes if a.lanes == "auto" else int(a.lanes), mesh)[2]["lanes"]  # measures how many
     times: dict[str, list[float]] = {way: [] for way in ("lanes cold", "lanes", "traced cold", "traced", "jit each")}
     missed: dict[str, int] = dict.fromkeys(times, 0)
     facts: list[dict[str, Any]] = []
@@ -186,12 +188,12 @@ def main() -> int:
             facts.append(result[2] | {"lanes": held.width})
 
     for seed in range(a.seeds):
-        note("lanes", lanes(trainable, seed, a.target, a.trials, held))
+        note("lanes", lanes(trainable, seed, a.target, a.trials, held, mesh))
         note("traced", optuna_loop(a.network, seed, a.target, a.trials, traced(shared)))
         cached = jax.config.jax_compilation_cache_dir
         jax.config.update("jax_compilation_cache_dir", str(folder / f"cold{seed}"))
         jax.clear_caches()
-        note("lanes cold", lanes(trainable, seed, a.target, a.trials, held.width))
+        note("lanes cold", lanes(trainable, seed, a.target, a.trials, held.width, mesh))
         note("traced cold", optuna_loop(a.network, seed, a.target, a.trials, traced({})))
         if seed < a.each:
             note("jit each", optuna_loop(a.network, seed, a.target, a.trials, jit_each))
@@ -209,7 +211,13 @@ def main() -> int:
     if not a.dry:
         rows.append(
             "time_to_accuracy",
-            {"network": a.network, "target": a.target, "seeds": a.seeds, "seconds": {w: [round(x, 3) for x in t] for w, t in times.items()}}
+            {
+                "network": a.network,
+                "devices": a.devices,
+                "target": a.target,
+                "seeds": a.seeds,
+                "seconds": {w: [round(x, 3) for x in t] for w, t in times.items()},
+            }
             | {"missed": missed, "facts": facts, "device_share": device},
         )
     return 0

@@ -23,6 +23,8 @@ _MODULE_OF = {
     "Trials": "_types",
     "Sampler": "_types",
     "Scheduler": "_types",
+    "Slots": "_types",
+    "Decision": "_types",
     "Problem": "_types",
     "random_search": "samplers",
     "sobol": "samplers",

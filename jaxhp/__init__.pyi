@@ -12,9 +12,11 @@ from jaxhp import study as study
 from jaxhp import testing as testing
 from jaxhp import train as train
 from jaxhp._training import Progress as Progress
+from jaxhp._types import Decision as Decision
 from jaxhp._types import Problem as Problem
 from jaxhp._types import Sampler as Sampler
 from jaxhp._types import Scheduler as Scheduler
+from jaxhp._types import Slots as Slots
 from jaxhp._types import Status as Status
 from jaxhp._types import Trials as Trials
 from jaxhp.analysis import enough as enough
