@@ -94,6 +94,11 @@ def points(database: str = "bowl.db", name: str = "bowl") -> list[tuple[int, dic
 # --- tune ---------------------------------------------------------------------------------------------------------------------
 
 
+def interruptible() -> None:
+    """Run in a child: whoever runs the tests in the background has them ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_tune_searches_compares_and_reports() -> None:
     result = run("tune", write(BOWL), "--compare")
     assert result.exit_code == 0, result.output
@@ -160,7 +165,9 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
 def test_ctrl_c_in_a_terminal_ends_with_130_and_loses_nothing() -> None:
     slow = BOWL.replace("return {", "import time; time.sleep(0.2); open(f'trial{trial.number}', 'w').close(); return {")
     command = [sys.executable, "-m", "jaxhp", "tune", write(slow), "--no-report", "--trials", "1000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not any(Path().glob("trial*")):
         time.sleep(0.1)
@@ -355,7 +362,9 @@ def test_training_that_was_interrupted_continues_as_if_nothing_had_happened() ->
 def test_ctrl_c_while_lanes_train_ends_with_130_and_loses_nothing() -> None:
     endless = LANES.replace("trials = 12", "trials = 1000000").replace("scheduler = ", "sampler = 'random_search'\n    unused = ")
     command = [sys.executable, "-m", "jaxhp", "tune", write(endless, "descent.py"), "--no-report"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
+    )
     assert process.stdout is not None
     next(line for line in process.stdout if "steps/s" in line)  # it trains
     os.kill(process.pid, signal.SIGINT)
