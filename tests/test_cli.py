@@ -94,9 +94,13 @@ def points(database: str = "bowl.db", name: str = "bowl") -> list[tuple[int, dic
 # --- tune ---------------------------------------------------------------------------------------------------------------------
 
 
-def interruptible() -> None:
-    """Run in a child: whoever runs the tests in the background has them ignore Ctrl-C, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def started(command: list[str]) -> subprocess.Popen[str]:
+    """A child that hears Ctrl-C even where the tests run in the background, which are told to ignore it and would hand that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_tune_searches_compares_and_reports() -> None:
@@ -165,9 +169,7 @@ def test_an_interrupted_search_continues_as_if_nothing_had_happened() -> None:
 def test_ctrl_c_in_a_terminal_ends_with_130_and_loses_nothing() -> None:
     slow = BOWL.replace("return {", "import time; time.sleep(0.2); open(f'trial{trial.number}', 'w').close(); return {")
     command = [sys.executable, "-m", "jaxhp", "tune", write(slow), "--no-report", "--trials", "1000"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
-    )
+    process = started(command)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not any(Path().glob("trial*")):
         time.sleep(0.1)
@@ -362,9 +364,7 @@ def test_training_that_was_interrupted_continues_as_if_nothing_had_happened() ->
 def test_ctrl_c_while_lanes_train_ends_with_130_and_loses_nothing() -> None:
     endless = LANES.replace("trials = 12", "trials = 1000000").replace("scheduler = ", "sampler = 'random_search'\n    unused = ")
     command = [sys.executable, "-m", "jaxhp", "tune", write(endless, "descent.py"), "--no-report"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=interruptible
-    )
+    process = started(command)
     assert process.stdout is not None
     next(line for line in process.stdout if "steps/s" in line)  # it trains
     os.kill(process.pid, signal.SIGINT)
