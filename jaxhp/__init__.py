@@ -43,6 +43,7 @@ _MODULE_OF = {
     "patience": "schedulers",
     "supervised": "train",
     "Trainable": "train",
+    "padded": "train",
     "Lanes": "train",
     "Stream": "train",
     "Progress": "_training",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from jaxhp.train._hparams import traced
 from jaxhp.train._lanes import Lanes, LaneState
+from jaxhp.train._padded import padded
 from jaxhp.train._stream import Stream
 from jaxhp.train._supervised import supervised
 from jaxhp.train._trainable import Trainable, check
 
-__all__ = ["LaneState", "Lanes", "Stream", "Trainable", "check", "supervised", "traced"]
+__all__ = ["LaneState", "Lanes", "Stream", "Trainable", "check", "padded", "supervised", "traced"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -53,6 +54,20 @@ class Trainable(NamedTuple):
     rows: Callable[[jax.Array, jax.Array], jax.Array] | None = None  # used instead of `batch`; a segment's rows are drawn at once
     epoch: int = 1  # steps after which all of the train set has been shown
     spec: Any = None  # how one state lies on the mesh's axes beyond the first: PartitionSpecs, a pytree like the state or a prefix of it
+    sizes: Mapping[str, int] = MappingProxyType({})  # hyperparameters that shapes depend on, and the values that arrays are padded to
+    make: Callable[..., Trainable] | None = None  # makes it at other sizes (`padded`)
+
+    def resized(self, sizes: Mapping[str, int]) -> Trainable:
+        """The same trainable with arrays padded to other sizes, by name; sizes that are not given stay. Data of equal shapes is shared.
+
+        At the very values of a configuration's hyperparameters it is that configuration's truly small model, without padding.
+
+        Raises:
+            TrainableError: it was not built by `jaxhp.padded`, a name is unknown, or a size is no positive integer.
+        """
+        from jaxhp.train._padded import resized
+
+        return resized(self, sizes)
 
     def taken(self, data: Any, rows: jax.Array) -> Any:
         """The examples (b, ...) of the train set in these rows (b,)."""
