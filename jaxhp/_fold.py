@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxhp._course import Course
+from jaxhp._lineage import Leg, Lineage
 from jaxhp._rows import Rows
 from jaxhp._types import Floats, Outcome, Params, Problem, Record, Status
 from jaxhp.errors import StorageError
@@ -59,6 +60,7 @@ class Fold:
         self.stops: set[int] = set()  # trials that a scheduler ended
         self.confirmed: list[Record] = []
         self.course = Course()  # of training in lanes
+        self.lineage = Lineage()  # of trials that a scheduler changed
         self._extras: dict[int, Values] = {}  # every metric of each trial's last report in lanes
         self.failed = 0
         self.best: int | None = None  # number of the best complete, feasible trial of one objective
@@ -94,9 +96,13 @@ class Fold:
         return 0 <= number < self.asked and number not in self.final_row
 
     def u(self, number: int) -> Floats:
-        """The canonical point (d,) of a trial."""
-        u: Floats = self.rows.table.u[self.ask_row[number]]
-        return u
+        """The canonical point (d,) of a trial: the last one, where a scheduler changed it."""
+        return self.leg(number).u
+
+    def leg(self, number: int, before: int | None = None) -> Leg:
+        """What a trial trains with, and how its weights came about; `before`: as it was before this record of the course."""
+        known = self.lineage.last(number, before)
+        return known if known is not None else Leg(number, 0, self.rows.table.u[self.ask_row[number]].copy(), -1, None)
 
     def reached(self, number: int) -> int:
         """The step of a trial's last report, 0 before it."""
@@ -181,6 +187,7 @@ class Fold:
         new = self._resolve(record["space"])
         self.rows.replace_u(self.space.convert(self.rows.view(0, self.rows.n).u, new))
         self.queue = deque(q._replace(u=self.space.convert(q.u[None], new)[0]) for q in self.queue)
+        self.lineage.convert(lambda u: self.space.convert(u[None], new)[0])
         self.space = new
         self.extensions += 1
 
@@ -204,11 +211,27 @@ class Fold:
         for number in record["stopped"]:
             if self.pending(number):
                 row, values = self._last_report(number)
-                self._finish(number, Status.STOPPED, values, float(self.rows.table.fidelity[row]), self.course.spent[number], None, None)
+                bad = next((o.name for o in self.outcomes if not math.isfinite(float(values.get(o.name, 0.0)))), None)
+                status, error = (Status.STOPPED, None) if bad is None else (Status.FAILED, f"{bad} is {values[bad]}")
+                self._finish(number, status, values, float(self.rows.table.fidelity[row]), self.course.spent[number], None, error)
                 self.rows.table.noise[self.final_row[number]] = self.rows.table.noise[row]
+        self._mutate(record)
         self.course.decide(record)
 
+    def _mutate(self, record: Record) -> None:
+        """A decision may change a trial's point, or give it another's weights: as these were before it."""
+        points, at = record.get("u", {}), len(self.course.records)
+        moves = zip(record["number"], record["parent"], record["t"], strict=True)
+        changed = [(n, parent, t) for n, parent, t in moves if n >= 0 and (str(n) in points or parent not in (-1, n))]
+        origins = [None if parent < 0 else self.leg(parent) for _, parent, _ in changed]
+        for (number, _, t), before in zip(changed, origins, strict=True):
+            u = np.array(points[str(number)], dtype=np.float64) if str(number) in points else self.u(number)
+            self.lineage.add(Leg(number, t, u, at, before))
+            self.params.pop(number, None)
+
     def _train(self, record: Record) -> None:
+        if record["lanes"] != len(self.course.number):  # they start empty
+            self.lineage.restart(n for n in range(self.asked) if n not in self.final_row)
         self.course.train(record)
 
     def _segment(self, record: Record) -> None:

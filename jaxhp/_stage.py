@@ -11,7 +11,7 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,20 @@ from jaxhp._types import Record
 
 if TYPE_CHECKING:
     from jaxhp._fold import Fold
+    from jaxhp.train._afresh import Stretch
     from jaxhp.train._bank import Bank, Name
     from jaxhp.train._checkpoint import Checkpoints
     from jaxhp.train._lanes import Lanes, LaneState
+
+
+class Move(NamedTuple):
+    """What a decision says of one lane: the columns of its record."""
+
+    lanes: int
+    number: int
+    parent: int
+    t: int
+    until: int
 
 
 class Stage:
@@ -99,7 +110,7 @@ class Stage:
         self._state = state._replace(number=number)  # last: whatever interrupts before this restores both
 
     def _fill_lanes(self, record: Record) -> None:
-        """Pauses, continues, promotes and starts trials, as a decision says."""
+        """Pauses, continues, promotes, changes and starts trials, as a decision says."""
         state = self._taken()
         stopped = set(record["stopped"])
         before = self._leads(state.number)
@@ -112,28 +123,28 @@ class Stage:
             slots = [slot for i, _ in pausing for slot in self._gang(i)]
             self.bank.put(state, slots, [name for _, number in pausing for name in self._names(number)], self._hopeless())
         number, until = state.number.copy(), state.until.copy()
-        for i, new, stop in zip(record["lanes"], record["number"], record["until"], strict=True):
+        for i, new in zip(record["lanes"], record["number"], strict=True):
             if new != before[i]:
                 number[self._gang(i)] = -1
                 until[self._gang(i)] = state.t[self._gang(i)]
-            else:
-                until[self._gang(i)] = stop
         state = state._replace(number=number, until=until)
-        moves = list(zip(record["lanes"], record["number"], record["parent"], record["t"], record["until"], strict=True))
-        moves = [(i, n, parent, t, stop) for i, n, parent, t, stop in moves if n >= 0 and n != before[i]]
-        for fresh in (True, False):
-            chosen = [m for m in moves if (m[2] < 0) == fresh]
-            if not chosen:
-                continue
-            slots = [slot for i, *_ in chosen for slot in self._gang(i)]
-            names = [name for _, n, *_ in chosen for name in self._names(n)]
-            rows = None
-            if not fresh:
-                parents = [name for _, _, parent, *_ in chosen for name in self._names(parent)]
-                rows = self.weights(parents, [t for _, _, _, t, _ in chosen for _ in range(self._seeds)])
-                for name in parents:
-                    self.bank.drop(name)
-            state = self._placed(state, slots, names, [(t, stop) for *_, t, stop in chosen for _ in range(self._seeds)], rows)
+        lane_of = {n: lane for lane, n in enumerate(before.tolist()) if n >= 0}
+        moves = [Move._make(m) for m in zip(*(record[name] for name in Move._fields), strict=True) if m[1] >= 0]
+        staying = [m for m in moves if m.parent in lane_of]  # its weights are in a lane: all are copied before any is overwritten
+        fresh = [m for m in moves if m.parent < 0]
+        waiting = [m for m in moves if m.parent >= 0 and m.parent not in lane_of]
+        rows = None
+        if waiting:
+            parents = [name for m in waiting for name in self._names(m.parent)]
+            rows = self.weights(parents, [m.t for m in waiting for _ in range(self._seeds)])
+        if staying:
+            state = self._placed(state, staying, sources=[slot for m in staying for slot in self._gang(lane_of[m.parent])])
+        if fresh:
+            state = self._placed(state, fresh)
+        if waiting:
+            state = self._placed(state, waiting, rows=rows)
+        for name in [name for m in moves for name in self._names(m.number)]:
+            self.bank.drop(name)
         for gone in stopped:
             for name in self._names(gone):
                 self.bank.drop(name)
@@ -146,29 +157,45 @@ class Stage:
         assert state is not None
         return state
 
-    def _placed(self, state: LaneState, slots: list[int], names: list[Name], spans: list[tuple[int, int]], rows: Any) -> LaneState:
+    def _placed(self, state: LaneState, moves: list[Move], rows: Any = None, sources: list[int] | None = None) -> LaneState:
+        """Lanes in which a move begins: with fresh weights, with `rows`, or with those that are in the slots `sources`."""
         from jaxhp.train import traced
 
         fold = self.fold
+        names = [name for m in moves for name in self._names(m.number)]
         return self.lanes.refill(
             state,
-            slots,
+            [slot for m in moves for slot in self._gang(m.lanes)],
             [number for number, _ in names],
-            traced(fold.space, np.array([fold.u(number) for number, _ in names])),
-            [until for _, until in spans],
+            traced(fold.space, np.array([fold.leg(number, self.followed + 1).u for number, _ in names])),
+            [m.until for m in moves for _ in range(self._seeds)],
             replicates=[replicate for _, replicate in names],
-            t=[t for t, _ in spans],
+            t=[m.t for m in moves for _ in range(self._seeds)],
             model=rows,
+            sources=sources,
         )
 
-    def _retrained(self, names: list[Name], steps: list[int]) -> Any:
+    def _retrained(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
         """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
-        from jaxhp.train import traced
         from jaxhp.train._afresh import trained
 
-        fold = self.fold
-        hparams = traced(fold.space, np.array([fold.u(number) for number, _ in names]))
-        return trained(self.lanes, hparams, [number for number, _ in names], [replicate for _, replicate in names], steps)
+        return trained(
+            self.lanes, [self.stretches(number, step) for (number, _), step in zip(names, steps, strict=True)], [r for _, r in names]
+        )
+
+    def stretches(self, number: int, step: int, keyed: int | None = None) -> list[Stretch]:
+        """How a trial came to stand at a step; `keyed`: drawn with another's keys."""
+        from jaxhp.train import traced
+        from jaxhp.train._afresh import Stretch
+
+        legs = [leg for leg in self.fold.leg(number, self.followed).path() if leg.start < step]
+        ends = [leg.start for leg in legs[1:]] + [step]
+        hparams = traced(self.fold.space, np.array([leg.u for leg in legs]))
+        return [
+            Stretch(leg.number if keyed is None else keyed, {name: column[i] for name, column in hparams.items()}, end)
+            for i, (leg, end) in enumerate(zip(legs, ends, strict=True))
+            if end > leg.start
+        ]
 
     def _hopeless(self) -> list[Name]:
         """Rows that the bank gives up first: those of trials that stand lowest and are worst there."""
@@ -234,7 +261,7 @@ class Stage:
         slots = np.flatnonzero(number >= 0)
         hparams = {name: column.copy() for name, column in state.hparams.items()}
         if len(slots):
-            for name, column in traced(fold.space, np.array([fold.u(int(n)) for n in number[slots]])).items():
+            for name, column in traced(fold.space, np.array([fold.leg(int(n), saved.boundary).u for n in number[slots]])).items():
                 hparams[name][slots] = column
         state = state._replace(
             model=self.lanes.on_device(_weights.like(state.model, saved.model)),

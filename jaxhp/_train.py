@@ -110,7 +110,7 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
 def held_out(study: Study, params: Params | None, repeats: int, split: str) -> dict[str, float]:
     """See `Study.test`."""
     from jaxhp.train import traced
-    from jaxhp.train._afresh import evaluated, trained
+    from jaxhp.train._afresh import Stretch, evaluated, trained
 
     training: Training | None = study._training
     if training is None:
@@ -121,9 +121,14 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
     if split not in data or split == "train":
         known = ", ".join(repr(name) for name in data if name != "train")
         raise StudyError(f"test: the trainable's data has no {split!r} to evaluate on; it has {known}: data={{..., {split!r}: ...}}")
-    u = study.space.point(study.best.params if params is None else params)
-    hparams = {name: np.repeat(column, repeats) for name, column in traced(study.space, u[None]).items()}
-    models = trained(training.stage.lanes, hparams, [_NO_TRIAL] * repeats, range(repeats), [training.run["steps"]] * repeats)
+    steps = training.run["steps"]
+    if params is None:  # as it was trained, where a scheduler changed it on the way
+        course = training.stage.stretches(study.best.number, steps, keyed=_NO_TRIAL)
+    else:
+        columns = traced(study.space, study.space.point(params)[None])
+        course = [Stretch(_NO_TRIAL, {name: column[0] for name, column in columns.items()}, steps)]
+    hparams = {name: np.repeat(x, repeats) for name, x in course[-1].hparams.items()}
+    models = trained(training.stage.lanes, [course] * repeats, range(repeats))
     return {name: float(values.mean()) for name, values in evaluated(training.stage.lanes, hparams, models, data[split]).items()}
 
 

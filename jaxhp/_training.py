@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxhp import _owner
+from jaxhp._session import listed
 from jaxhp._types import Decision, Floats, Ints, Record, Scheduler, Slots
 from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jaxhp.train._trainable import Trainable
 
 _EXPLODED = 1e15  # a loss beyond this has diverged, even if it is still finite
+_NOBODY_ENDS: Record = {"stopped": [], "more": False}  # of a decision
 
 
 class Progress(NamedTuple):
@@ -144,14 +146,16 @@ class Training:
 
     def _record(self, free: Any, decision: Any) -> None:
         changes = [j for j, i in enumerate(free.tolist()) if decision.number[j] >= 0 or self.study._fold.course.number[i] >= 0]
-        number, parent, t, until = (getattr(decision, name)[changes].tolist() for name in ("number", "parent", "t", "until"))
-        self._decide(free[changes].tolist(), number, parent, t, until, [])
+        lanes = {"lanes": free[changes].tolist()}
+        columns = {name: getattr(decision, name)[changes].tolist() for name in ("number", "parent", "t", "until")}
+        points = {
+            str(n): listed(decision.u[j]) for j, n in enumerate(decision.number.tolist()) if n >= 0 and self._changes(n, decision.u[j])
+        }
+        self._append({"kind": "decision", **lanes, **columns, **({"u": points} if points else {}), **_NOBODY_ENDS, "time": time.time()})
 
-    def _decide(
-        self, lanes: list[int], number: list[int], parent: list[int], t: list[int], until: list[int], stopped: list[int], more: bool = False
-    ) -> None:
-        columns = {"lanes": lanes, "number": number, "parent": parent, "t": t, "until": until}
-        self._append({"kind": "decision", **columns, "stopped": stopped, "more": more, "time": time.time()})
+    def _changes(self, number: int, u: Floats) -> bool:
+        """Whether this is another point than the trial's."""
+        return not np.array_equal(u, self.study._fold.u(number), equal_nan=True)
 
     def _append(self, record: Record) -> None:
         """Appends to the course.
@@ -170,7 +174,8 @@ class Training:
 
     def _empty(self, lanes: list[int], stopped: list[int], more: bool = False) -> None:
         k = len(lanes)
-        self._decide(lanes, [-1] * k, [-1] * k, [0] * k, [0] * k, stopped, more)
+        columns = {"lanes": lanes, "number": [-1] * k, "parent": [-1] * k, "t": [0] * k, "until": [0] * k}
+        self._append({"kind": "decision", **columns, "stopped": stopped, "more": more, "time": time.time()})
 
     def _check(self, decision: Decision, running: Ints, free: int) -> None:
         """A scheduler must keep to the free lanes, to the segments and to the trials there are."""
@@ -182,16 +187,36 @@ class Training:
         taken = [*running.tolist(), *decision.number[chosen].tolist()]
         if len(set(taken)) != len(taken):
             raise SchedulerError(f"{name} put a trial into two lanes: {sorted(taken)}")
-        for number, parent, t, until in zip(*(column[chosen].tolist() for column in columns), strict=True):
+        moves = zip(*(column[chosen].tolist() for column in columns), decision.u[chosen], strict=True)
+        for number, parent, t, until, u in moves:
             if not fold.pending(number) or not t < until <= steps or (until % segment and until != steps):
                 raise SchedulerError(
                     f"{name} wants trial {number} to run from step {t} until {until}: this study trains for {steps} steps "
                     f"in segments of {segment}, so `until` must be a multiple of {segment} or {steps}, beyond t, and the trial unfinished"
                 )
+            self._check_change(number, parent, u, running)
             stands = 0 if parent < 0 else fold.reached(parent)
             if t != stands:
                 origin = "starts anew" if parent < 0 else f"goes on from trial {parent}, which stands at step {stands}"
                 raise SchedulerError(f"{name} wants trial {number} to run from step {t}, but it {origin}")
+
+    def _check_change(self, number: int, parent: int, u: Floats, running: Ints) -> None:
+        """Only a scheduler that says so may change a trial; weights come from a trial that waits; points must be of the space."""
+        fold, name, changes = self.study._fold, self.scheduler.name, self._changes(number, u)
+        if parent in (-1, number) and not changes:
+            return
+        what = (
+            f"{name} gives trial {number} another point"
+            if parent in (-1, number)
+            else f"{name} gives trial {number} the weights of {parent}"
+        )
+        if not self.scheduler.mutates:
+            raise SchedulerError(f"{what}, and does not say that it may: Scheduler(..., mutates=True)")
+        if parent not in (-1, number) and (not fold.pending(parent) or parent not in fold.course.started or parent in running):
+            raise SchedulerError(f"{what}, which {'runs' if parent in running else 'holds none'}; take those of one that is held or paused")
+        space = fold.space
+        if changes and not (np.array_equal(space.snap(u[None])[0], u, equal_nan=True) and space.feasible(u[None])[0]):
+            raise SchedulerError(f"{what}, {u.tolist()}, which is no canonical, feasible point of the space; pass it through space.snap")
 
     def _ours(self) -> list[int]:
         """Unfinished trials of this process, in order."""
@@ -251,7 +276,10 @@ class Training:
         ended: dict[str, tuple[str, str | None]] = {}
         for j, (number, t) in enumerate(zip(course.number[busy].tolist(), at.tolist(), strict=True)):
             bad = next((name for name in watched if not abs(means[name][j]) < _EXPLODED), None)
-            if bad is not None:
+            if bad is not None and self.scheduler.mutates and t < steps:  # it may be given other weights
+                for o in fold.outcomes:
+                    means[o.name][j] = math.nan
+            elif bad is not None:
                 ended[str(number)] = ("failed", f"diverged at step {t}: {bad} is {means[bad][j]:g}")
             elif t >= steps:
                 ended[str(number)] = ("complete", None)

@@ -116,7 +116,7 @@ class Decision(NamedTuple):
 
     number: Ints  # -1 idles it
     parent: Ints  # the trial whose weights go on: `number` itself where it was held or paused; -1 fresh
-    u: Floats  # (k, d) NaN where idle
+    u: Floats  # (k, d) the point that it trains with; NaN where idle
     t: npt.NDArray[np.int32]  # the step it stands at, 0 fresh
     until: npt.NDArray[np.int32]  # the step at which it next stops, at most `problem.steps`
 
@@ -128,6 +128,10 @@ class Scheduler(NamedTuple):
     `keep(state, numbers) -> (k,)`: may a trial go on past its last report? This is asked of black boxes, and of lanes at every report.
     `decide(state, slots) -> Decision`: what free lanes do next. It changes nothing: a trial is known to be promoted by being in
     `slots.running`, by a later report, or by its result. A held trial that goes on stays in its lane; a lane's place means nothing.
+
+    One that `mutates` may also give a trial another point, and the weights of another unfinished trial that does not run (its `parent`):
+    the number stays, and rows told from then on hold the new point. Under it a trial that diverges is not failed before its end: it reports
+    NaN, and waits to be given other weights.
     """
 
     init: Callable[[Problem, int], Any]
@@ -136,6 +140,7 @@ class Scheduler(NamedTuple):
     decide: Callable[[Any, Slots], Decision]
     name: str = "custom"
     every: int | None = None  # steps between the points at which it wants reports, where it has a wish
+    mutates: bool = False
 
 
 class Posterior(NamedTuple):

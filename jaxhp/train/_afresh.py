@@ -6,7 +6,7 @@ Rows are trained in groups that fit the lanes, with the program that the lanes h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,29 +14,47 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxhp.train import _weights
-from jaxhp.train._lanes import Lanes
+from jaxhp.train._lanes import Lanes, LaneState
 from jaxhp.train._trainable import State
 
 
-def trained(
-    lanes: Lanes, hparams: Mapping[str, npt.NDArray[Any]], numbers: Sequence[int], replicates: Sequence[int], steps: Sequence[int]
-) -> State:
-    """Models (n, ...) of n configurations, given in columns (n,), each trained for its own number of steps."""
+class Stretch(NamedTuple):
+    """A part of a training: from where the one before ended, until a step."""
+
+    number: int  # the trial whose keys it draws with
+    hparams: Mapping[str, Any]  # name -> a scalar
+    until: int
+
+
+def trained(lanes: Lanes, courses: Sequence[Sequence[Stretch]], replicates: Sequence[int]) -> State:
+    """Models (n, ...) of n trainings, each a list of stretches."""
     parts = []
-    for first in range(0, len(numbers), lanes.width):
-        group = slice(first, first + lanes.width)
-        ends = steps[group]
-        slots = range(len(ends))
-        rows = {name: column[group] for name, column in hparams.items()}
-        state = lanes.refill(lanes.init(), slots, numbers[group], rows, ends, replicates=replicates[group])
+    for first in range(0, len(courses), lanes.width):
+        group, seeds = courses[first : first + lanes.width], replicates[first : first + lanes.width]
+        state = _begun(lanes, lanes.init(), range(len(group)), [course[0] for course in group], seeds)
+        at = [0] * len(group)  # the stretch that each is in
         done: dict[int, Any] = {}
-        while len(done) < len(ends):
+        while len(done) < len(group):
             state, _ = lanes.run(state)
-            for slot in slots:
-                if slot not in done and state.t[slot] >= ends[slot]:
+            for slot, course in enumerate(group):
+                if slot in done or state.t[slot] < course[at[slot]].until:
+                    continue
+                at[slot] += 1
+                if at[slot] == len(course):
                     done[slot] = _weights.chosen(lanes.gather(state, [slot]), [0])
-        parts += [done[slot] for slot in slots]
+                else:
+                    state = _begun(lanes, state, [slot], [course[at[slot]]], [seeds[slot]], [int(state.t[slot])])
+        parts += [done[slot] for slot in range(len(group))]
     return _weights.joined(parts)
+
+
+def _begun(
+    lanes: Lanes, state: LaneState, slots: Sequence[int], stretches: Sequence[Stretch], replicates: Sequence[int], t: Any = None
+) -> LaneState:
+    """Slots that begin a stretch: with fresh weights, or at step t with those that they have."""
+    columns = {name: np.stack([stretch.hparams[name] for stretch in stretches]) for name in lanes.example}
+    numbers, ends = [stretch.number for stretch in stretches], [stretch.until for stretch in stretches]
+    return lanes.refill(state, slots, numbers, columns, ends, replicates=replicates, t=t, sources=None if t is None else slots)
 
 
 def evaluated(lanes: Lanes, hparams: Mapping[str, npt.NDArray[Any]], models: State, split: Any) -> dict[str, npt.NDArray[np.float64]]:

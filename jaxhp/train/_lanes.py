@@ -123,6 +123,7 @@ class Lanes:
             self._segment = jax.jit(self._advance, donate_argnums=0)
             self._fresh = jax.jit(self._started, donate_argnums=0, compiler_options=quick)
             self._place = jax.jit(self._placed, donate_argnums=0)
+            self._copy = jax.jit(_taken_from, donate_argnums=0)
         else:
             model = self._lying
             self._segment = jax.jit(
@@ -139,6 +140,7 @@ class Lanes:
                 compiler_options=quick,
             )
             self._place = jax.jit(self._placed, donate_argnums=0, in_shardings=(model, model, lane), out_shardings=model)
+            self._copy = jax.jit(_taken_from, donate_argnums=0, in_shardings=(model, every), out_shardings=model)
 
     # -- the four verbs --------------------------------------------------------------------------------------------
 
@@ -165,8 +167,11 @@ class Lanes:
         replicates: Sequence[int] | None = None,
         t: Sequence[int] | None = None,
         model: State | None = None,
+        sources: Sequence[int] | None = None,
     ) -> LaneState:
-        """Puts trials into slots: from their initial weights, or from `model`, rows (len(slots), ...) or more that stand at step `t`.
+        """Puts trials into slots: from their initial weights, or from weights that stand at step `t`.
+
+        These are `model`, rows (len(slots), ...) or more, or those of the lanes `sources`, which may be `slots` themselves.
 
         Raises:
             TrainableError: a slot is out of range, a hyperparameter is missing, or `until` is no whole number of segments.
@@ -198,7 +203,11 @@ class Lanes:
             columns[name][index] = x
         mask = np.zeros(self.width, np.bool_)
         mask[index] = True
-        if model is None:
+        if sources is not None:
+            origin = np.arange(self.width, dtype=np.int32)
+            origin[index] = sources
+            weights = self._copy(state.model, jax.device_put(origin, self._everywhere)) if (origin[index] != index).any() else state.model
+        elif model is None:
             weights = self._fresh(state.model, *self._spread((columns, *_named(number, replicate), mask)), self._seed_key)
         else:
             places = np.full(self.width, self.width, np.int32)  # beyond the last lane: dropped
@@ -433,6 +442,11 @@ def _is_key(shape: Any) -> bool:
 
 def _chosen(mask: jax.Array, new: State, old: State) -> State:
     return jax.tree.map(lambda a, b: jnp.where(jax.lax.expand_dims(mask, range(mask.ndim, a.ndim)), a, b), new, old)
+
+
+def _taken_from(model: State, origin: jax.Array) -> State:
+    """Each lane's model is that of the lane that `origin` (k,) names."""
+    return jax.tree.map(lambda leaf: leaf[origin], model)
 
 
 def _only(trees: Any) -> Any:
