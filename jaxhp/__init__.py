@@ -46,6 +46,7 @@ _MODULE_OF = {
     "padded": "train",
     "Lanes": "train",
     "Stream": "train",
+    "optim": "train",
     "Progress": "_training",
     "pareto_front": "pareto",
     "enough": "analysis",

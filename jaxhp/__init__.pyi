@@ -56,6 +56,7 @@ from jaxhp.study import Study as Study
 from jaxhp.train import Lanes as Lanes
 from jaxhp.train import Stream as Stream
 from jaxhp.train import Trainable as Trainable
+from jaxhp.train import optim as optim
 from jaxhp.train import padded as padded
 from jaxhp.train import supervised as supervised
 from jaxhp.trial import Trial as Trial

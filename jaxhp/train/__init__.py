@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxhp.train import optim
 from jaxhp.train._hparams import traced
 from jaxhp.train._lanes import Lanes, LaneState
 from jaxhp.train._padded import padded
@@ -9,4 +10,4 @@ from jaxhp.train._stream import Stream
 from jaxhp.train._supervised import supervised
 from jaxhp.train._trainable import Trainable, check
 
-__all__ = ["LaneState", "Lanes", "Stream", "Trainable", "check", "padded", "supervised", "traced"]
+__all__ = ["LaneState", "Lanes", "Stream", "Trainable", "check", "optim", "padded", "supervised", "traced"]

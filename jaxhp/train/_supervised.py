@@ -20,6 +20,7 @@ from jaxhp.train._modules import network
 from jaxhp.train._shuffle import scattered, shuffled
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Hparams, Metrics, State, Trainable
+from jaxhp.train.optim import eval_params
 
 EVALUATED_AT_ONCE = 4096  # examples of a split that `evaluate` runs in one piece
 
@@ -44,7 +45,8 @@ def supervised(
         loss: `loss(outputs, y)` per example (n,), or their mean; `loss(outputs, y, hparams)` where it has hyperparameters.
         data: `{"train": (x, y), "validation": (x, y)}`, perhaps `"test"`: arrays of equal length, x and y pytrees where need be;
             "train" may be a `Stream` of such pairs.
-        optimizer: a function of the hyperparameters, which are traced: `lambda h: optax.adamw(h["learning_rate"])`.
+        optimizer: a function of the hyperparameters, which are traced: `lambda h: optax.adamw(h["learning_rate"])` (`jaxhp.optim` has
+            schedules, clipping and groups to tune). Under a schedule-free one the averaged parameters are evaluated.
         batch_size: examples a step, or the name of the hyperparameter that says so; then `largest_batch` is needed, and a loss per example.
         metrics: further `name: f(outputs, y)`, per example or their mean, measured on the validation set.
         accumulate: microbatches that a batch is cut into; their gradients are averaged.
@@ -107,7 +109,7 @@ def supervised(
         named |= {
             name: lambda o, y, f=f, n=f"metrics[{name!r}]": _per_example(n, f(_single(o), y), y) for name, f in (metrics or {}).items()
         }
-        low = {"params": _cast(state["params"], precision), "rest": state["rest"]}
+        low = {"params": _cast(eval_params(state["optimizer"], state["params"]), precision), "rest": state["rest"]}
 
         def measured(part: Any) -> Metrics:
             x, y = part
