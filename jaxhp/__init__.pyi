@@ -42,10 +42,13 @@ from jaxhp.samplers import random_search as random_search
 from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol
 from jaxhp.samplers import warm_start as warm_start
+from jaxhp.schedulers import Schedule as Schedule
 from jaxhp.schedulers import asha as asha
 from jaxhp.schedulers import hyperband as hyperband
 from jaxhp.schedulers import median_stopping as median_stopping
 from jaxhp.schedulers import patience as patience
+from jaxhp.schedulers import pbt as pbt
+from jaxhp.schedulers import replay as replay
 from jaxhp.schedulers import successive_halving as successive_halving
 from jaxhp.space import Categorical as Categorical
 from jaxhp.space import Float as Float

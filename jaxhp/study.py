@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jaxhp.analysis import Explanation, Forecast
     from jaxhp.confirm import Confirmation
     from jaxhp.samplers._model import Model
+    from jaxhp.schedulers import Schedule
     from jaxhp.train import Lanes, Trainable
 
 _SCALARS = (float, int, np.floating, np.integer)
@@ -561,6 +562,35 @@ class Study:
 
         with self._lock:
             return held_out(self, params, repeats, split)
+
+    def schedule(self, number: int | None = None) -> Schedule:
+        """The hyperparameters that trained a trial's weights, by step: those of the trials that it descends from, then its own.
+
+        Under `jaxhp.pbt` they change; otherwise there is one part. `jaxhp.replay(schedule)` trains with it again.
+
+        Args:
+            number: of the trial; by default that of `best`.
+
+        Raises:
+            StudyError: there is no such trial, or no best one yet.
+        """
+        from jaxhp.schedulers import Schedule
+
+        with self._lock:
+            self._session.sync()
+            fold = self._fold
+            if number is None:
+                number = self.best.number
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < fold.asked:
+                raise StudyError(f"schedule({number!r}): there is no such trial; study {self.name!r} has asked {fold.asked}")
+            legs = fold.leg(number).path()
+            params = [fold.space.params(leg.u) for leg in legs] if len(legs) > 1 else [self._trial(number).params]
+            return Schedule(
+                tuple(leg.start for leg in legs),
+                tuple(params),
+                tuple(leg.number for leg in legs),
+                max(fold.reached(number), legs[-1].start),
+            )
 
     @property
     def curves(self) -> dict[str, np.ndarray[Any, Any]]:

@@ -11,7 +11,9 @@ from jaxhp.schedulers._asha import asha
 from jaxhp.schedulers._hyperband import hyperband
 from jaxhp.schedulers._median import median_stopping
 from jaxhp.schedulers._patience import patience
+from jaxhp.schedulers._pbt import pbt
 from jaxhp.schedulers._plain import to_the_end
+from jaxhp.schedulers._schedule import Schedule, replay
 from jaxhp.schedulers._successive_halving import successive_halving
 
-__all__ = ["asha", "hyperband", "median_stopping", "patience", "successive_halving", "to_the_end"]
+__all__ = ["Schedule", "asha", "hyperband", "median_stopping", "patience", "pbt", "replay", "successive_halving", "to_the_end"]

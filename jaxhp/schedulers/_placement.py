@@ -6,13 +6,20 @@ So a decision names the same trials in whatever order the lanes come.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from jaxhp._types import Decision, Floats, Slots
 from jaxhp.errors import SchedulerError
-from jaxhp.schedulers._rungs import Climb
+
+
+class Standing(Protocol):
+    """What is known of a trial."""
+
+    u: Floats  # (d,)
+    step: float  # of its last report
+    final: bool
 
 
 class Job(NamedTuple):
@@ -21,9 +28,11 @@ class Job(NamedTuple):
     number: int
     until: int
     fresh: bool
+    parent: int | None = None  # whose weights it takes; None: its own
+    u: Floats | None = None  # (d,) what it goes on with; None: its point
 
 
-def fresh_jobs(name: str, trials: Mapping[int, Climb], slots: Slots, room: int, until: Callable[[int], int]) -> list[Job]:
+def fresh_jobs(name: str, trials: Mapping[int, Standing], slots: Slots, room: int, until: Callable[[int], int]) -> list[Job]:
     """The next trials that were not started, at most `room` of them, each until the step that `until` gives its number.
 
     Raises:
@@ -42,7 +51,7 @@ def fresh_jobs(name: str, trials: Mapping[int, Climb], slots: Slots, room: int, 
     return jobs
 
 
-def place(slots: Slots, jobs: Sequence[Job], trials: Mapping[int, Climb], d: int) -> Decision:
+def place(slots: Slots, jobs: Sequence[Job], trials: Mapping[int, Standing], d: int) -> Decision:
     """Puts at most k jobs into the k free lanes."""
     k = len(slots.held)
     number, parent = np.full(k, -1, np.int64), np.full(k, -1, np.int64)
@@ -54,7 +63,8 @@ def place(slots: Slots, jobs: Sequence[Job], trials: Mapping[int, Climb], d: int
     for job in jobs:
         lane = stays[job.number] if job.number in stays else next(left)
         trial = trials[job.number]
-        number[lane], u[lane], until[lane] = job.number, trial.u, job.until
+        number[lane], u[lane], until[lane] = job.number, trial.u if job.u is None else job.u, job.until
         if not job.fresh:
-            parent[lane], t[lane] = job.number, int(trial.step)
+            origin = job.number if job.parent is None else job.parent
+            parent[lane], t[lane] = origin, int(trials[origin].step)
     return Decision(number, parent, u, t, until)

@@ -72,7 +72,8 @@ def simulated(
 ) -> SimulatedRun:
     """Trains `trials` trials in `lanes` lanes whose steps take different times; `between`: with reports between two stops.
 
-    A trial that diverges is told as failed, one that reaches the end as complete, and one that `keep` refuses as stopped.
+    A trial that diverges is told as failed, unless the scheduler mutates and the trial is not at its end; one that reaches the end as
+    complete, and one that `keep` refuses as stopped.
     """
     steps, m = problem.steps or 1, len(problem.outcomes)
     points = drawn(problem, seed, trials, "simulated run")
@@ -98,7 +99,7 @@ def simulated(
         y = curve(number, step)
         reached[number] = step
         tell(number, Status.REPORTED, step, y)
-        if not math.isfinite(y):
+        if not math.isfinite(y) and (step == steps or not scheduler.mutates):
             tell(number, Status.FAILED, step, y)
         elif not scheduler.keep(state, np.array([number], dtype=np.int64))[0]:
             tell(number, Status.STOPPED, step, y)
@@ -118,6 +119,7 @@ def simulated(
         decision = scheduler.decide(state, slots)
         _check_decision(scheduler, problem, slots, decision, points, reached)
         moments.append(Moment(len(told), slots, decision))
+        points[decision.number[decision.number >= 0]] = decision.u[decision.number >= 0]
         for lane, number, t, until in zip(free, decision.number.tolist(), decision.t.tolist(), decision.until.tolist(), strict=True):
             held[lane] = -1
             if number < 0:
@@ -143,7 +145,10 @@ def simulated(
 
 
 def decisions_can_be_carried_out(scheduler: Scheduler, problem: Problem, seed: int) -> None:
-    """The form of a decision; new trials in their order, nothing twice, nothing that failed, ended or runs, no step beyond the end."""
+    """The form of a decision; new trials in their order, nothing twice, nothing that failed, ended or runs, no step beyond the end.
+
+    Only a scheduler that `mutates` changes points, to canonical and feasible ones, and gives weights of trials that wait to others.
+    """
     for lanes in (1, 3, 8):
         simulated(scheduler, problem, seed, _nasty_curve, lanes=lanes)
 
@@ -315,8 +320,17 @@ def _check_decision(
             raise _broken(scheduler, law, f"trial {number} goes on at step {t}, but the weights of {parent} are at {reached.get(parent)}")
         if parent == number and lane_of.get(number, lane) != lane:
             raise _broken(scheduler, law, f"trial {number} was held in lane {lane_of[number]} and goes on in lane {lane}")
-        if parent in (-1, number) and decision.u[lane].tobytes() != points[number].tobytes():
+        changed = not np.array_equal(decision.u[lane], points[number], equal_nan=True)
+        if changed and not scheduler.mutates:
             raise _broken(scheduler, law, f"trial {number} is given another point than it was asked with")
+        if changed and not _is_point(problem, decision.u[lane]):
+            raise _broken(scheduler, law, f"trial {number} is given {decision.u[lane].tolist()}, no canonical, feasible point of the space")
+        if parent not in (-1, number) and (not scheduler.mutates or parent in slots.running or parent in slots.fresh):
+            raise _broken(scheduler, law, f"trial {number} is given the weights of {parent}, which has none that wait")
+
+
+def _is_point(problem: Problem, u: np.ndarray) -> bool:
+    return np.array_equal(problem.space.snap(u[None])[0], u, equal_nan=True) and bool(problem.space.feasible(u[None])[0])
 
 
 def _check_same(scheduler: Scheduler, law: str, moment: Moment, got: Decision, where: str) -> None:
