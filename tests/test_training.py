@@ -16,7 +16,7 @@ from tiny import DATA, RATES, bowl, classifier, reports, results, same
 import jaxhp
 from jaxhp import Categorical, Float, Int, Progress, SchedulerError, Space, Status, Study, StudyError, TrainableError
 from jaxhp._types import Decision
-from jaxhp.schedulers import asha, patience, successive_halving, to_the_end
+from jaxhp.schedulers import asha, hyperband, median_stopping, patience, successive_halving, to_the_end
 
 BOWL, CLASSIFIER = bowl(), classifier()
 
@@ -72,7 +72,15 @@ def test_asha_stops_most_trials_at_its_rungs(climbed: Study) -> None:
 
 @pytest.mark.parametrize(
     "scheduler",
-    [asha(eta=2, min_steps=2), successive_halving(min_steps=2), patience(2, 0.01, asha(min_steps=6)), patience(1)],
+    [
+        asha(eta=2, min_steps=2),
+        successive_halving(min_steps=2),
+        hyperband(min_steps=2),
+        hyperband(min_steps=2, asynchronous=True),
+        median_stopping(min_steps=2, every=2, after=3),
+        patience(2, 0.01, asha(min_steps=6)),
+        patience(1),
+    ],
     ids=lambda s: s.name,
 )
 def test_a_scheduler_changes_who_goes_on_and_nothing_else(scheduler: Any, plain: Study) -> None:
@@ -96,11 +104,12 @@ def test_the_scheduler_of_the_study_is_used_and_a_later_call_may_bring_another()
 # -- samplers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scheduler", [asha(min_steps=2), hyperband(min_steps=2), median_stopping(min_steps=2)], ids=lambda s: s.name)
 @pytest.mark.parametrize("make", [jaxhp.sobol, jaxhp.bayes, jaxhp.auto], ids=lambda m: m.__name__)
-def test_any_sampler_feeds_the_lanes(make: Any) -> None:
-    study = trained(study=study_of(sampler=make()), scheduler=asha(min_steps=2), trials=14)
+def test_any_sampler_feeds_the_lanes_under_any_scheduler(make: Any, scheduler: Any) -> None:
+    study = trained(study=study_of(sampler=make()), scheduler=scheduler, trials=14)
     assert len(study.finished) == 14 and len({t.params["rate"] for t in study.finished}) == 14
-    assert results(trained(study=study_of(sampler=make()), scheduler=asha(min_steps=2), trials=14)) == results(study)
+    assert results(trained(study=study_of(sampler=make()), scheduler=scheduler, trials=14)) == results(study)
 
 
 def test_a_grid_that_ends_early_ends_the_training() -> None:
@@ -189,7 +198,9 @@ def test_a_loss_that_explodes_without_being_infinite_has_diverged() -> None:
 
 
 @pytest.mark.parametrize(
-    "scheduler", [None, asha(min_steps=2), successive_halving(min_steps=2), patience(2)], ids=lambda s: getattr(s, "name", "none")
+    "scheduler",
+    [None, asha(min_steps=2), successive_halving(min_steps=2), hyperband(min_steps=2), median_stopping(), patience(2)],
+    ids=lambda s: getattr(s, "name", "none"),
 )
 def test_a_study_in_which_everything_diverges_ends(scheduler: Any) -> None:
     study = trained(exploding(-1.0), scheduler=scheduler)
