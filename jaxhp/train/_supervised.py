@@ -82,7 +82,7 @@ def supervised(
         params: Any, rest: Any, x: Any, y: Any, weight: jax.Array | None, hparams: Hparams, key: jax.Array
     ) -> tuple[jax.Array, Any]:
         low = {"params": _cast(params, precision), "rest": rest}  # statistics are averages of many batches: too fine for half precision
-        outputs, new = net.apply(low, _cast(x, precision), hparams, key, True)
+        outputs, new = net.apply(low, _cast(x, precision), hparams, key, True, weight)
         losses = scored(outputs, y, hparams)
         new = jax.tree.map(lambda a, b: a.astype(b.dtype) if hasattr(b, "astype") else a, new, rest)
         if weight is None:
