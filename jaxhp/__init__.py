@@ -41,6 +41,7 @@ _MODULE_OF = {
     "hyperband": "schedulers",
     "median_stopping": "schedulers",
     "patience": "schedulers",
+    "pb2": "schedulers",
     "pbt": "schedulers",
     "replay": "schedulers",
     "Schedule": "schedulers",
@@ -66,15 +67,16 @@ _MODULE_OF = {
     "MissingExtra": "errors",
 }
 _MODULES = ("analysis", "errors", "interop", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
+_INNER = {"masks": "train.masks"}  # modules of train/ that are used by their own names
 
-__all__ = [*_MODULE_OF, *_MODULES, "__version__"]
+__all__ = [*_MODULE_OF, *_MODULES, *_INNER, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         value = getattr(import_module(f"jaxhp.{_MODULE_OF[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"jaxhp.{name}")
+    elif name in _MODULES or name in _INNER:
+        value = import_module(f"jaxhp.{_INNER.get(name, name)}")
     else:
         raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
     globals()[name] = value  # the next look-up is a plain one

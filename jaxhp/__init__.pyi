@@ -47,6 +47,7 @@ from jaxhp.schedulers import asha as asha
 from jaxhp.schedulers import hyperband as hyperband
 from jaxhp.schedulers import median_stopping as median_stopping
 from jaxhp.schedulers import patience as patience
+from jaxhp.schedulers import pb2 as pb2
 from jaxhp.schedulers import pbt as pbt
 from jaxhp.schedulers import replay as replay
 from jaxhp.schedulers import successive_halving as successive_halving
@@ -60,6 +61,7 @@ from jaxhp.train import Lanes as Lanes
 from jaxhp.train import Stream as Stream
 from jaxhp.train import Trainable as Trainable
 from jaxhp.train import optim as optim
+from jaxhp.train import masks as masks
 from jaxhp.train import padded as padded
 from jaxhp.train import supervised as supervised
 from jaxhp.trial import Trial as Trial

@@ -16,7 +16,7 @@ from scheduler_reference import VALUES, BlackBox, ByHand, agree, problem, report
 import jaxhp
 from jaxhp import Categorical, Float, Problem, Scheduler, SchedulerError, Space
 from jaxhp._types import Decision, Ints, Slots, Status, Trials
-from jaxhp.schedulers import asha, hyperband, median_stopping, patience, pbt, successive_halving, to_the_end
+from jaxhp.schedulers import asha, hyperband, median_stopping, patience, pb2, pbt, successive_halving, to_the_end
 from jaxhp.testing import check_scheduler, rows, simulated
 
 BRANCHES = Space({"kind": Categorical(["a", "b"]), "x": Float(0.0, 1.0, when={"kind": "a"})})
@@ -46,6 +46,7 @@ SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
     "pbt": lambda: pbt(3, 8),
     "pbt_few": lambda: pbt(5, 3, resample=1.0),
     "pbt_tournament": lambda: pbt(4, 12, exploit="tournament", resample=0.0),
+    "pb2": lambda: pb2(9, 4),
     "pbt_half": lambda: pbt(27, 5, fraction=0.5, mutate=("x",)),
 }
 
