@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from jaxhp._types import Ints, Kind, Status
-from jaxhp.samplers._model import Model
+from jaxhp._types import Ints, Status
+from jaxhp.samplers._model import Model, kernel_kinds
 from jaxhp.samplers._sobol import startup_size
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def modelled(study: Study) -> Model:
     if study._modelled is not None and study._modelled[0] == fold.position:
         return study._modelled[1]
     rows, told = fold.rows.table, told_rows(fold)
-    kind = (fold.space.dims.kind == Kind.CATEGORICAL).astype(np.int8)
-    model = Model(kind, fold.seed, min(startup_size(fold.space.d), len(told)))
+    model = Model(kernel_kinds(fold.space.dims), fold.seed, min(startup_size(fold.space.d), len(told)))
     for i in told.tolist():
         model.tell(rows.u[i], float(rows.y[i, 0]), float(rows.noise[i, 0]))
     study._modelled = fold.position, model

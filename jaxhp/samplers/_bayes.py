@@ -28,7 +28,7 @@ from jaxhp.samplers import _branches
 from jaxhp.samplers._believers import Believers
 from jaxhp.samplers._cells import keys
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
-from jaxhp.samplers._model import CAP, Model, filled
+from jaxhp.samplers._model import CAP, Model, filled, kernel_kinds
 from jaxhp.samplers._neighbourhood import AFTER, EVERY, Neighbourhood, neighbourhood
 from jaxhp.samplers._sobol import startup, startup_size
 
@@ -56,8 +56,7 @@ class BayesState:
         self.stochastic = problem.stochastic
         self.start = startup()
         self.started = self.start.init(problem, seed)
-        kind = (problem.dims.kind == Kind.CATEGORICAL).astype(np.int8)
-        self.model = Model(kind, seed, startup_size(space.d), active)
+        self.model = Model(kernel_kinds(problem.dims), seed, startup_size(space.d), active)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
         # number -> row of the model, of trials whose last report stands for their result until they have one
         self.paused: dict[int, int] = {}

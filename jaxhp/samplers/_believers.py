@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 
-import numpy as np
-
 from jaxhp import acquisition
 from jaxhp._types import Floats, Posterior
+from jaxhp.samplers._model import filled
 
 
 class Believers:
@@ -36,7 +35,7 @@ class Believers:
         for u in waiting[len(self._keys) :]:
             believed = float(acquisition.predict(self._posterior, u[None])[0][0])  # believers do not change the mean
             self._lowest = min(self._lowest, believed)
-            grown = append(self._posterior, np.where(np.isnan(u), 0.5, u))
+            grown = append(self._posterior, filled(u))
             if grown is not None:  # else it repeats a row exactly and adds nothing
                 self._posterior = grown
         self._keys = keys

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxhp._kernel import EncodedDims
 from jaxhp._types import Bools, Dims, Floats, Ints, Kind, Posterior
-from jaxhp.samplers._model import Model
+from jaxhp.samplers._model import Model, filled
 
 EVERY: Final = 4  # one suggestion of so many looks here,
 TURN: Final = 1  # those whose number leaves this, so that it never meets the neighbourhood's,
@@ -139,5 +139,5 @@ def _known(branch: Branch, model: Model, u: Floats, rows: Ints, best: int, pendi
         return None
     posterior, z = fitted
     for x in branch.inward(pending[branch.holds(pending)]):
-        posterior = append(posterior, np.where(np.isnan(x), 0.5, x)) or posterior
+        posterior = append(posterior, filled(x)) or posterior
     return Look(branch, posterior, float(z[-1]), v[np.argsort(z[:-1], kind="stable")[:CENTRES]])

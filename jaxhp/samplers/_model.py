@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from jaxhp import _kernel
 from jaxhp._rng import rng
-from jaxhp._types import Floats, Ints, Posterior
+from jaxhp._types import Dims, Floats, Ints, Kind, Posterior
 
 CAP: Final = 512  # rows of an active set, unless told otherwise
 STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
@@ -65,7 +65,7 @@ class Model:
         if self.n == len(self.y):
             self.u, self.y, self.noise = (np.concatenate([a, np.empty_like(a)]) for a in (self.u, self.y, self.noise))
         n = self.n
-        self.u[n], self.y[n], self.noise[n] = u, y, min(noise, sys.float_info.max) if noise > 0.0 else 0.0
+        self.u[n], self.y[n], self.noise[n] = u, y, _known(noise)
         self.n = n = n + 1
         if n == self._next_fit:
             self._anchor = n
@@ -76,7 +76,7 @@ class Model:
 
     def revise(self, row: int, y: float, noise: float) -> None:
         """Another result for a told row: a paused trial went on. The next posterior is factored anew."""
-        self.y[row], self.noise[row] = y, min(noise, sys.float_info.max) if noise > 0.0 else 0.0
+        self.y[row], self.noise[row] = y, _known(noise)
         self._anchor, self._factored, self._told = self.n, -1, None
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
@@ -159,6 +159,17 @@ class Model:
             step = self.y[rows[following]] - self.y[rows[best]]  # not above 0: a failure follows, so nothing gives a slope
             sd = noise / step * (z[following] - z[best]) if step > 0.0 else np.zeros_like(noise)
             return np.minimum(np.square(sd), NOISIEST)
+
+
+def _known(noise: float) -> float:
+    """A told standard deviation, finite; 0 where there is none."""
+    return min(noise, sys.float_info.max) if noise > 0.0 else 0.0
+
+
+def kernel_kinds(dims: Dims) -> npt.NDArray[np.int8]:
+    """(d,) 0 a Matern-5/2 coordinate, 1 a Hamming one."""
+    kind: npt.NDArray[np.int8] = (dims.kind == Kind.CATEGORICAL).astype(np.int8)
+    return kind
 
 
 def filled(u: Floats) -> Floats:
