@@ -1,7 +1,7 @@
-"""What stands on the device while a study trains: the lanes, the bank of paused weights, and their checkpoints.
+"""What stands on the device while a study trains: the trials in their berths, the bank of paused weights, and their checkpoints.
 
 The stage follows the records of the course one by one: a decision moves weights, a segment runs. All that it holds can be had again by
-following them from the last checkpoint, or from the start.
+following them from the last checkpoint, or from the start. Where in which program a trial stands is left to `_berths.py`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._types import Record
+from jaxhp._berths import Berths, Boarding
+from jaxhp._types import Floats, Record
 
 if TYPE_CHECKING:
     from jaxhp._fold import Fold
     from jaxhp.train._afresh import Stretch
-    from jaxhp.train._bank import Bank, Name
+    from jaxhp.train._bank import Banks, Name
+    from jaxhp.train._buckets import Plan, Sizes
     from jaxhp.train._checkpoint import Checkpoints
-    from jaxhp.train._lanes import Lanes, LaneState
+    from jaxhp.train._lanes import Lanes
+    from jaxhp.train._trainable import Trainable
 
 
 class Move(NamedTuple):
@@ -41,29 +45,50 @@ class Stage:
     Args:
         fold: of the study.
         run: the course's `train` record.
-        lanes, bank: as wide as the record says.
+        trainable: what the user gave.
+        plan: how its sizes share programs; None where it has none.
+        docks: the program of each bucket of the plan.
+        bank: of as many buckets.
         checkpoints: where to save, if anywhere.
         pause: seconds between two checkpoints.
     """
 
-    def __init__(self, fold: Fold, run: Record, lanes: Lanes, bank: Bank, checkpoints: Checkpoints | None, pause: float) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        run: Record,
+        trainable: Trainable,
+        plan: Plan | None,
+        docks: Sequence[Lanes],
+        bank: Banks,
+        checkpoints: Checkpoints | None,
+        pause: float,
+    ) -> None:
         self.fold = fold
-        self.lanes = lanes
+        self.trainable = trainable
+        self.plan = plan
+        self.docks = list(docks)
         self.bank = bank
+        self.berths = Berths(docks, run["seeds"])
         self.followed = 0  # records of the course that the device has followed
         self.segments = 0
         self._seeds: int = run["seeds"]
         self._checkpoints = checkpoints
         self._pause = pause
         self._saved_at = time.monotonic()
-        self._running: LaneState  # of the segment that runs
-        self._state: LaneState | None = None  # None while it changes: after an interruption it is not known, and restored
+        self._lanes = np.full(run["lanes"], -1, np.int64)  # (k,) the trial in each of the log's lanes
+        self._known = False  # not while something changes: after an interruption all is restored
         self._best: int | None = None  # the trial whose weights are kept
+
+    @property
+    def lanes(self) -> Lanes:
+        """The program of the largest bucket."""
+        return self.docks[-1]
 
     def follow(self) -> None:
         """Does on the device what the records of the log say that it has not followed yet."""
         records = self.fold.course.records
-        if self._state is None:
+        if not self._known:
             self._restore()
         while self.followed < len(records):
             record = records[self.followed]
@@ -73,11 +98,14 @@ class Stage:
             else:
                 self._fill_lanes(record)
 
-    def run(self) -> dict[str, Any]:
-        """Starts a segment and returns its metrics (k,), which the device may still be computing; `after_segment` ends it."""
-        state = self._taken()
-        self._running, metrics = self.lanes.run(state)
-        return metrics
+    def run(self) -> None:
+        """Starts a segment, which the device may still be computing; `after_segment` ends it."""
+        self._known = False
+        self.berths.run()
+
+    def metrics(self) -> dict[str, Floats]:
+        """What the segment told, (k, seeds) in the order of the log's lanes; NaN where one is idle. Waits for the device."""
+        return self.berths.metrics(self._lanes.tolist())
 
     def weights(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
         """Rows of the models of trials at the steps where they stand: from the bank, or trained again."""
@@ -95,93 +123,129 @@ class Stage:
         return _weights.chosen(_weights.joined([here, rows]), [order[name] for name in names])
 
     def after_segment(self, record: Record) -> None:
-        """Keeps the weights of the best trial, and empties the lanes of those that ended."""
-        state, best = self._running, self.fold.best
+        """Keeps the weights of the best trial, and empties the berths of those that ended."""
+        best, ended = self.fold.best, [int(n) for n in record["ended"]]
         self.segments += 1
-        number = state.number.copy()
-        if best is not None and best != self._best and str(best) in record["ended"]:
-            slots = np.flatnonzero(number == best).tolist()
+        if best is not None and best != self._best and best in ended:
             for name in [] if self._best is None else self._names(self._best):
                 self.bank.drop(name)
-            self.bank.put(state, slots, self._names(best), self._hopeless())
+            self._put([best])
             self._best = best
-        number[np.isin(number, [int(n) for n in record["ended"]])] = -1
+        self._lanes[np.isin(self._lanes, ended)] = -1
+        self.berths.leave(ended)
         self.followed += 1
-        self._state = state._replace(number=number)  # last: whatever interrupts before this restores both
+        self._known = True  # last: whatever interrupts before this restores everything
 
     def _fill_lanes(self, record: Record) -> None:
         """Pauses, continues, promotes, changes and starts trials, as a decision says."""
-        state = self._taken()
+        self._known = False
         stopped = set(record["stopped"])
-        before = self._leads(state.number)
-        pausing = [
-            (i, old)
-            for i, new in zip(record["lanes"], record["number"], strict=True)
-            if (old := int(before[i])) >= 0 and old != new and old not in stopped
-        ]
-        if pausing:
-            slots = [slot for i, _ in pausing for slot in self._gang(i)]
-            self.bank.put(state, slots, [name for _, number in pausing for name in self._names(number)], self._hopeless())
-        number, until = state.number.copy(), state.until.copy()
-        for i, new in zip(record["lanes"], record["number"], strict=True):
-            if new != before[i]:
-                number[self._gang(i)] = -1
-                until[self._gang(i)] = state.t[self._gang(i)]
-        state = state._replace(number=number, until=until)
-        lane_of = {n: lane for lane, n in enumerate(before.tolist()) if n >= 0}
-        moves = [Move._make(m) for m in zip(*(record[name] for name in Move._fields), strict=True) if m[1] >= 0]
-        staying = [m for m in moves if m.parent in lane_of]  # its weights are in a lane: all are copied before any is overwritten
-        fresh = [m for m in moves if m.parent < 0]
-        waiting = [m for m in moves if m.parent >= 0 and m.parent not in lane_of]
-        rows = None
-        if waiting:
-            parents = [name for m in waiting for name in self._names(m.parent)]
-            rows = self.weights(parents, [m.t for m in waiting for _ in range(self._seeds)])
-        if staying:
-            state = self._placed(state, staying, sources=[slot for m in staying for slot in self._gang(lane_of[m.parent])])
-        if fresh:
-            state = self._placed(state, fresh)
-        if waiting:
-            state = self._placed(state, waiting, rows=rows)
-        for name in [name for m in moves for name in self._names(m.number)]:
-            self.bank.drop(name)
-        for gone in stopped:
-            for name in self._names(gone):
+        moves = [Move._make(m) for m in zip(*(record[name] for name in Move._fields), strict=True)]
+        leaving = [old for m in moves if (old := int(self._lanes[m.lanes])) >= 0 and old != m.number]
+        for m in moves:
+            self._lanes[m.lanes] = m.number
+        moves = [m for m in moves if m.number >= 0]
+        self._put([n for n in leaving if n not in stopped and n not in {m.number for m in moves}])
+        boarding = [self._boarding(m) for m in moves]
+        self.berths.change(leaving, boarding, lambda numbers: self._hparams(numbers, self.followed + 1), self._parents)
+        for number in [*(m.number for m in moves), *stopped]:
+            for name in self._names(number):
                 self.bank.drop(name)
         self.followed += 1
-        self._state = state
+        self._known = True
 
-    def _taken(self) -> LaneState:
-        """The lanes' state, which is unknown from here on until it is put back."""
-        state, self._state = self._state, None
-        assert state is not None
-        return state
+    def _boarding(self, m: Move) -> Boarding:
+        """Where a move leads; its weights, where it changes its sizes."""
+        u = self.fold.leg(m.number, self.followed + 1).u
+        bucket, rows = self.bucket(self._sizes(u)), None
+        before = self._sizes(self.fold.leg(m.parent, self.followed).u) if m.parent >= 0 else None
+        if before is not None and before != self._sizes(u):
+            from jaxhp.train import _weights
 
-    def _placed(self, state: LaneState, moves: list[Move], rows: Any = None, sources: list[int] | None = None) -> LaneState:
-        """Lanes in which a move begins: with fresh weights, with `rows`, or with those that are in the slots `sources`."""
+            here = m.parent in self.berths.at
+            names = self._names(m.parent)
+            rows = self.berths.rows(m.parent) if here else _weights.chosen(self.weights(names, [m.t] * self._seeds), range(self._seeds))
+            rows = self._carried(rows, before, m.number, range(self._seeds), self._row(u))
+        return Boarding(m.number, bucket, m.parent, m.t, m.until, rows)
+
+    def _parents(self, boarding: Sequence[Boarding]) -> Any:
+        """The weights that trials go on from which are in no berth."""
+        names = [name for b in boarding for name in self._names(b.parent)]
+        return self.weights(names, [b.t for b in boarding for _ in range(self._seeds)])
+
+    def _put(self, numbers: Sequence[int]) -> None:
+        """Copies trials from their berths into the bank."""
+        hopeless = self._hopeless() if numbers else []
+        for bucket, state, slots, here in self.berths.together(numbers):
+            self.bank.put(bucket, state, slots, [name for n in here for name in self._names(n)], hopeless)
+
+    # -- sizes -------------------------------------------------------------------------------------------------------
+
+    def bucket(self, sizes: Sizes) -> int:
+        """The bucket that trains configurations of these sizes."""
+        return 0 if self.plan is None else self.plan.bucket(sizes)
+
+    def dock(self, number: int) -> Lanes:
+        """The program that trains a trial."""
+        return self.dock_of(self._row(self.fold.u(number)))
+
+    def dock_of(self, hparams: Mapping[str, Any]) -> Lanes:
+        """The program that trains a configuration."""
+        return self.docks[self.bucket(self._sizes_in(hparams))]
+
+    def _sizes(self, u: Floats) -> Sizes:
+        return self._sizes_in(self._row(u)) if self.plan is not None else {}
+
+    def _sizes_in(self, hparams: Mapping[str, Any]) -> Sizes:
+        return {} if self.plan is None else {name: int(hparams[name]) for name in self.plan.buckets[0].sizes}
+
+    def _row(self, u: Floats) -> dict[str, Any]:
         from jaxhp.train import traced
 
-        fold = self.fold
-        names = [name for m in moves for name in self._names(m.number)]
-        return self.lanes.refill(
-            state,
-            [slot for m in moves for slot in self._gang(m.lanes)],
-            [number for number, _ in names],
-            traced(fold.space, np.array([fold.leg(number, self.followed + 1).u for number, _ in names])),
-            [m.until for m in moves for _ in range(self._seeds)],
-            replicates=[replicate for _, replicate in names],
-            t=[m.t for m in moves for _ in range(self._seeds)],
-            model=rows,
-            sources=sources,
-        )
+        return {name: column[0] for name, column in traced(self.fold.space, u[None]).items()}
+
+    def _hparams(self, numbers: Sequence[int], before: int) -> Any:
+        from jaxhp.train import traced
+
+        return traced(self.fold.space, np.array([self.fold.leg(n, before).u for n in numbers]).reshape(len(numbers), -1))
+
+    def _carried(self, rows: Any, sizes: Sizes, number: int, replicates: Sequence[int], hparams: Mapping[str, Any]) -> Any:
+        """Weights of a trial of some sizes, as one of other sizes goes on from them."""
+        from jaxhp.train._corners import carried, cut, shapes_of
+
+        corners = cut(rows, shapes_of(self.trainable.resized(sizes), hparams))
+        return carried(self.dock_of(hparams), corners, number, replicates, hparams)
+
+    # -- training again ----------------------------------------------------------------------------------------------
 
     def _retrained(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
         """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
+        return self.trained([self.stretches(number, step) for (number, _), step in zip(names, steps, strict=True)], [r for _, r in names])
+
+    def trained(self, courses: Sequence[Sequence[Stretch]], replicates: Sequence[int]) -> Any:
+        """Models (n, ...) of n trainings that end in one bucket."""
+        from jaxhp.train import _weights
         from jaxhp.train._afresh import trained
 
-        return trained(
-            self.lanes, [self.stretches(number, step) for (number, _), step in zip(names, steps, strict=True)], [r for _, r in names]
-        )
+        sizes = [[self._sizes_in(stretch.hparams) for stretch in course] for course in courses]
+        if all(s == course[0] for course in sizes for s in course):
+            return trained(self.docks[self.bucket(sizes[0][0])], courses, replicates)
+        return _weights.joined([self._grown(course, replicate) for course, replicate in zip(courses, replicates, strict=True)])
+
+    def _grown(self, course: Sequence[Stretch], replicate: int) -> Any:
+        """A training whose sizes change on the way."""
+        from jaxhp.train._afresh import trained
+
+        rows, before, t = None, None, 0
+        for _, part in groupby(course, key=lambda stretch: self._sizes_in(stretch.hparams)):
+            stretches = list(part)
+            first = stretches[0]
+            sizes = self._sizes_in(first.hparams)
+            if before is not None:
+                rows = self._carried(rows, before, first.number, [replicate], first.hparams)
+            rows = trained(self.docks[self.bucket(sizes)], [stretches], [replicate], rows, t)
+            before, t = sizes, stretches[-1].until
+        return rows
 
     def stretches(self, number: int, step: int, keyed: int | None = None) -> list[Stretch]:
         """How a trial came to stand at a step; `keyed`: drawn with another's keys."""
@@ -206,44 +270,32 @@ class Stage:
             rows = fold.tell_rows.get(name[0])
             return (math.inf, 0.0) if rows is None else (float(table.fidelity[rows[-1]]), -float(table.y[rows[-1], 0]))
 
-        return [] if self.bank.capacity is None else sorted((n for n in self.bank.names if n[0] != self._best), key=standing)
-
-    def _gang(self, lane: int) -> list[int]:
-        """The slots of the replicates of one lane."""
-        return list(range(lane * self._seeds, (lane + 1) * self._seeds))
+        return [] if not self.bank.limited else sorted((n for n in self.bank.names if n[0] != self._best), key=standing)
 
     def _names(self, number: int) -> list[Name]:
         return [(number, replicate) for replicate in range(self._seeds)]
-
-    def _leads(self, column: Any) -> Any:
-        return column[:: self._seeds]
 
     def save(self) -> None:
         """Writes a checkpoint, if the last one is old enough."""
         if self._checkpoints is None or time.monotonic() - self._saved_at < self._pause:
             return
-        assert self._state is not None
         from jaxhp.train import _weights
         from jaxhp.train._checkpoint import Saved
 
-        state = self._state
         facts = {
-            "number": state.number.tolist(),
-            "replicate": state.replicate.tolist(),
-            "t": state.t.tolist(),
-            "until": state.until.tolist(),
-            "bank": self.bank.names,
+            "lanes": self._lanes.tolist(),
+            "chunks": self.berths.facts(),
+            "bank": self.bank.facts(),
             "best": self._best,
             "segments": self.segments,
             "record": _digest(self.fold.course.records[self.followed - 1]),
         }
-        self._checkpoints.save(Saved(self.followed, _weights.leaves(state.model), self.bank.arrays(), facts))
+        models = [leaf for model in self.berths.models() for leaf in _weights.leaves(model)]
+        self._checkpoints.save(Saved(self.followed, models, self.bank.arrays(), facts))
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
-        """The lanes as of the last checkpoint of this very course, or empty."""
-        from jaxhp.train import _weights, traced
-
+        """All as of the last checkpoint of this very course, or empty."""
         records = self.fold.course.records
 
         def ours(boundary: int, facts: dict[str, Any]) -> bool:
@@ -251,29 +303,16 @@ class Stage:
 
         self.followed, self._best, self.segments = 0, None, 0
         self.bank.clear()
-        state = self.lanes.init()
+        self.berths.clear()
+        self._lanes[:] = -1
         saved = None if self._checkpoints is None else self._checkpoints.latest(ours)
-        if saved is None:
-            self._state = state
-            return
-        fold, facts = self.fold, saved.facts
-        number = np.array(facts["number"], np.int64)
-        slots = np.flatnonzero(number >= 0)
-        hparams = {name: column.copy() for name, column in state.hparams.items()}
-        if len(slots):
-            for name, column in traced(fold.space, np.array([fold.leg(int(n), saved.boundary).u for n in number[slots]])).items():
-                hparams[name][slots] = column
-        state = state._replace(
-            model=self.lanes.on_device(_weights.like(state.model, saved.model)),
-            number=number,
-            replicate=np.array(facts["replicate"], np.int32),
-            hparams=hparams,
-            t=np.array(facts["t"], np.int32),
-            until=np.array(facts["until"], np.int32),
-        )
-        self.bank.restore([(n, r) for n, r in facts["bank"]], saved.bank)
-        self.followed, self._best, self.segments = saved.boundary, facts["best"], facts["segments"]
-        self._state = state
+        if saved is not None:
+            facts = saved.facts
+            self.berths.restore(facts["chunks"], saved.model, lambda numbers: self._hparams(numbers, saved.boundary))
+            self.bank.restore(facts["bank"], saved.bank)
+            self._lanes[:] = facts["lanes"]
+            self.followed, self._best, self.segments = saved.boundary, facts["best"], facts["segments"]
+        self._known = True
 
     def settle(self) -> None:
         """Waits for the checkpoint that is being written: a process that ends would leave it half done."""
@@ -282,7 +321,8 @@ class Stage:
 
     def close(self) -> None:
         """Lets go of the thread that reads ahead and of the checkpoints."""
-        self.lanes.close()
+        for lanes in self.docks:
+            lanes.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxhp import _owner
+from jaxhp._programs import Wanted, Work, programs, same_buckets
 from jaxhp._stage import Stage
 from jaxhp._training import House, SegmentCallback, Training, settings
 from jaxhp._types import Params, Scheduler
@@ -42,6 +43,7 @@ def train(
     callbacks: Sequence[SegmentCallback],
     timeout: float | None,
     mesh: Any,
+    buckets: Wanted,
 ) -> None:
     """See `Study.train`."""
     fold = study._fold
@@ -63,10 +65,14 @@ def train(
     if chosen.every is not None and chosen.every % segment:
         raise StudyError(f"evaluate_every={segment}: {chosen.name} compares trials every {chosen.every} steps; choose a divisor of that")
     house = (bank, bank_bytes, _folder(study, checkpoint), mesh)
+    if isinstance(buckets, Sequence) and not isinstance(buckets, str):
+        buckets = [dict(box) if isinstance(box, Mapping) else box for box in buckets]  # as the log keeps it
+    if fold.course.run is not None:
+        same_buckets(study, fold.course.run, buckets)
+    work = Work(trainable, trials, steps, segment, seeds, chosen, mesh)
 
     def built(lanes: int | str, again: bool = False) -> Training:
-        made = None if again else shared
-        return _built(study, trainable, trials, steps, segment, seeds, lanes, chosen, house, checkpoint_every, again, made)
+        return _built(study, work, lanes, buckets, None if again else shared, again, house, checkpoint_every)
 
     training: Training | None = study._training
     if training is None or training.house != house or not training.fits(trainable):
@@ -79,7 +85,7 @@ def train(
             training.advance(trials, deadline, callbacks)
             break
         except (RuntimeError, MemoryError) as e:  # RuntimeError: of which JAX's are
-            smaller = training.stage.lanes.width // seeds // 2
+            smaller = training.run["lanes"] // 2
             if not _exhausted(e) or smaller < 1:
                 raise
             training.stage.close()
@@ -104,13 +110,13 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
     if not step:
         raise StudyError(f"state({number}): the trial has not reported yet; go on with study.train(...)")
     rows = training.stage.weights([(number, replicate)], [step])
-    return training.stage.lanes.unpacked(_weights.row(rows, 0))
+    return training.stage.dock(number).unpacked(_weights.row(rows, 0))
 
 
 def held_out(study: Study, params: Params | None, repeats: int, split: str) -> dict[str, float]:
     """See `Study.test`."""
     from jaxhp.train import traced
-    from jaxhp.train._afresh import Stretch, evaluated, trained
+    from jaxhp.train._afresh import Stretch, evaluated
 
     training: Training | None = study._training
     if training is None:
@@ -128,76 +134,52 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
         columns = traced(study.space, study.space.point(params)[None])
         course = [Stretch(_NO_TRIAL, {name: column[0] for name, column in columns.items()}, steps)]
     hparams = {name: np.repeat(x, repeats) for name, x in course[-1].hparams.items()}
-    models = trained(training.stage.lanes, [course] * repeats, range(repeats))
-    return {name: float(values.mean()) for name, values in evaluated(training.stage.lanes, hparams, models, data[split]).items()}
+    models, dock = training.stage.trained([course] * repeats, range(repeats)), training.stage.dock_of(course[-1].hparams)
+    return {name: float(values.mean()) for name, values in evaluated(dock, hparams, models, data[split]).items()}
 
 
 def _built(
-    study: Study,
-    trainable: Trainable,
-    trials: int | None,
-    steps: int,
-    segment: int,
-    seeds: int,
-    lanes: int | str,
-    scheduler: Scheduler,
-    house: House,
-    checkpoint_every: float,
-    again: bool,
-    shared: Lanes | None,
+    study: Study, work: Work, lanes: int | str, buckets: Wanted, shared: Lanes | None, again: bool, house: House, checkpoint_every: float
 ) -> Training:
-    from jaxhp.train import Lanes, traced
-    from jaxhp.train._autotune import best_width, keep_programs
-    from jaxhp.train._bank import Bank
+    from jaxhp.train._autotune import keep_programs
+    from jaxhp.train._bank import Banks
 
     keep_programs()
-    fold = study._fold
-    bank, bank_bytes, folder, mesh = house
-    example = {name: column[0] for name, column in traced(study.space, study.space.default()[None]).items()}
-    metrics = tuple(o.name for o in study.outcomes)
-
-    def make(width: int) -> Lanes:
-        if shared is not None:
-            return shared.shared(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics)
-        return Lanes(trainable, example, width, segment=segment, seed=study.seed, ragged=steps % segment != 0, metrics=metrics, mesh=mesh)
-
-    multiple = seeds * (1 if mesh is None else mesh.devices.shape[0])
-    before = fold.course.run
-    logged = None if again else before
-    if logged is not None:
-        made = make(logged["lanes"] * seeds)
-    elif isinstance(lanes, str):
-        remaining = max(1, (trials if trials is not None else 64) - fold.told)
-        made = best_width(make, remaining * seeds, remaining * seeds * steps / segment / 2, multiple)
-    else:
-        made = make(lanes)
-    shapes = f"{zlib.crc32(repr(made.shapes).encode()):08x}"
-    if logged is not None and logged["shapes"] != shapes:
+    before = study._fold.course.run
+    bank, bank_bytes, folder, _ = house
+    made = programs(study, work, lanes, buckets, shared, again)
+    shapes = f"{zlib.crc32(repr(made.docks[-1].shapes).encode()):08x}"
+    if before is not None and before["shapes"] != shapes:
         raise StudyError(
             f"the trainable's state, batches or metrics have other shapes than those that study {study.name!r} was trained with; "
             "pass the same trainable, or use another name for the study"
         )
-    made.compile_ahead()
+    for dock in made.docks:
+        dock.compile_ahead()
     run = {
         "kind": "train",
-        "steps": steps,
-        "segment": segment,
-        "seeds": seeds,
-        "lanes": made.width // seeds,
+        "steps": work.steps,
+        "segment": work.segment,
+        "seeds": work.seeds,
+        "lanes": made.lanes,
         "given": lanes if before is None else before["given"],  # what the user asked for; out of memory, there are fewer
-        "scheduler": scheduler.name,
+        "scheduler": work.scheduler.name,
         "shapes": shapes,
         "owner": _owner.owner(),
         "time": time.time(),
     }
+    if made.plan is not None:
+        run |= {"plan": made.plan.to_json(), "buckets": buckets if before is None else before["buckets"]}
     study._session.append(run)
     checkpoints = None
     if folder is not None:
         from jaxhp.train._checkpoint import Checkpoints
 
-        checkpoints = Checkpoints(folder, f"{shapes} {made.width}")
-    stage = Stage(fold, run, made, Bank(made, bank, bank_bytes), checkpoints, checkpoint_every)
-    return Training(study, run, scheduler, stage, house)
+        checkpoints = Checkpoints(folder, " ".join([shapes, *(str(dock.width) for dock in made.docks), "in chunks"]))
+    stage = Stage(
+        study._fold, run, work.trainable, made.plan, made.docks, Banks(made.docks, bank, bank_bytes), checkpoints, checkpoint_every
+    )
+    return Training(study, run, work.scheduler, stage, house)
 
 
 def _shared(lanes: Any) -> Lanes:

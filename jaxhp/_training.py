@@ -72,7 +72,7 @@ class Training:
         space, fold = self.study.space, self.study._fold
         columns = traced(space, space.default()[None])
         known = {name: x.dtype for name, x in self.stage.lanes.example.items()} == {name: x.dtype for name, x in columns.items()}
-        return known and self.stage.lanes.trainable is trainable and fold.course.run == self.run
+        return known and self.stage.trainable is trainable and fold.course.run == self.run
 
     def advance(self, trials: int | None, deadline: float | None, callbacks: Sequence[SegmentCallback]) -> None:
         """Trains until the study holds `trials` trials and all are finished, or the deadline passes."""
@@ -254,12 +254,12 @@ class Training:
     def _segment(self, trials: int | None) -> float:
         """Runs a segment; meanwhile asks for the trials that will be started after it. Returns its seconds."""
         course = self.study._fold.course
-        numbers, busy = course.number.copy(), course.busy
+        busy = course.busy
         begun = time.perf_counter()
-        metrics = self.stage.run()
+        self.stage.run()
         ends = busy & (course.t + self.run["segment"] >= course.until)
         self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
-        values = {name: np.asarray(x, np.float64).reshape(len(numbers), -1) for name, x in metrics.items()}
+        values = self.stage.metrics()
         seconds = time.perf_counter() - begun
         record = self._report(np.flatnonzero(busy), values, seconds)
         self._append(record)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxhp.samplers._model import Model
     from jaxhp.schedulers import Schedule
     from jaxhp.train import Lanes, Trainable
+    from jaxhp.train._buckets import Plan
 
 _SCALARS = (float, int, np.floating, np.integer)
 
@@ -484,6 +485,7 @@ class Study:
         callbacks: Sequence[SegmentCallback] = (),
         timeout: float | None = None,
         mesh: Any = None,
+        buckets: str | int | Sequence[int | Mapping[str, int]] = "auto",
     ) -> Study:
         """Trains configurations side by side in one compiled program until the study holds `trials` trials (docs/lanes.md).
 
@@ -507,6 +509,8 @@ class Study:
             timeout: seconds after which training pauses at the next segment.
             mesh: a `jax.sharding.Mesh` to spread the lanes over, by its first axis; further ones are for models larger than a device
                 (`Trainable.spec`).
+            buckets: where the trainable is `jaxhp.padded`: which sizes share a program. "auto" plans that from what a step and a compilation
+                cost (`jaxhp.plan_buckets`, docs/structure.md); 1 pads everything; `[64, 256]` says it. The study keeps to the plan.
 
         Returns:
             The study, for `study.train(...).best`.
@@ -521,7 +525,7 @@ class Study:
             train(
                 self, trainable, trials=trials, steps=steps, lanes=lanes, scheduler=scheduler, seeds=seeds, evaluate_every=evaluate_every,
                 bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=callbacks,
-                timeout=timeout, mesh=mesh,
+                timeout=timeout, mesh=mesh, buckets=buckets,
             )  # fmt: skip
         return self
 
@@ -540,6 +544,14 @@ class Study:
     def lanes(self) -> Lanes | None:
         """What this process trains the study in; None before `train`."""
         return None if self._training is None else self._training.stage.lanes
+
+    @property
+    def plan(self) -> Plan | None:
+        """Which sizes share a program: print it. None before `train`, or where the trainable has no sizes that the space varies."""
+        from jaxhp.train._buckets import Plan
+
+        run = self._fold.course.run
+        return None if run is None or "plan" not in run else Plan.from_json(run["plan"])
 
     @property
     def best_state(self) -> Any:

@@ -17,7 +17,23 @@ STOREYS = {
     **dict.fromkeys(["samplers", "schedulers", "gp", "acquisition", "pareto", "train"], 2),
     **dict.fromkeys(["study", "storage", "analysis", "confirm", "trial"], 3),
     **dict.fromkeys(
-        ["_course", "_fold", "_header", "_lineage", "_outcomes", "_owner", "_rows", "_run", "_session", "_stage", "_train", "_training"], 3
+        [
+            "_berths",
+            "_course",
+            "_fold",
+            "_header",
+            "_lineage",
+            "_outcomes",
+            "_owner",
+            "_programs",
+            "_rows",
+            "_run",
+            "_session",
+            "_stage",
+            "_train",
+            "_training",
+        ],
+        3,
     ),  # parts of a study
     **dict.fromkeys(["cli", "__main__", "report", "dashboard", "interop", "executors", "testing"], 4),
 }

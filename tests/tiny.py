@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 import jaxhp
-from jaxhp import Float, Space, Trainable, supervised
+from jaxhp import Float, Int, Space, Trainable, padded, supervised
 
 RATES = Space({"rate": Float(1e-3, 1.0, log=True)})
 
@@ -96,3 +96,27 @@ def reports(study: jaxhp.Study) -> dict[tuple[int, int], float]:
     """The loss by number and step."""
     curves = study.curves
     return dict(zip(zip(curves["number"].tolist(), curves["step"].tolist(), strict=True), curves["loss"].tolist(), strict=True))
+
+
+WIDTHS = Space({"rate": Float(1e-3, 0.1, log=True), "width": Int(1, 8)})
+
+
+def widening(**changes: Any) -> Trainable:
+    """The classifier at widths up to 8. Units that are not there have zero weights, and under Adam they keep them."""
+
+    def make(width: int) -> Trainable:
+        def unit(key: jax.Array, hparams: Any, n: int, scale: Any) -> jax.Array:
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(width))
+            there = (jnp.arange(width) < hparams["width"])[:, None]
+            return jnp.where(there, jax.vmap(lambda k: jax.random.normal(k, (n,)))(keys) * scale, 0.0)
+
+        def init(key: jax.Array, hparams: Any) -> Any:
+            a, b = jax.random.split(key)
+            return {"in": unit(a, hparams, 6, 0.4), "out": unit(b, hparams, 3, jax.lax.rsqrt(jnp.float32(hparams["width"])))}
+
+        def apply(params: Any, x: jax.Array) -> jax.Array:
+            return jnp.tanh(x @ params["in"].T) @ params["out"]
+
+        return classifier((init, apply), **changes)
+
+    return padded(make, width=8)

@@ -26,12 +26,13 @@ class Stretch(NamedTuple):
     until: int
 
 
-def trained(lanes: Lanes, courses: Sequence[Sequence[Stretch]], replicates: Sequence[int]) -> State:
-    """Models (n, ...) of n trainings, each a list of stretches."""
+def trained(lanes: Lanes, courses: Sequence[Sequence[Stretch]], replicates: Sequence[int], model: State | None = None, t: int = 0) -> State:
+    """Models (n, ...) of n trainings, each a list of stretches; `model`: rows (n, ...) at step t to go on from, no more than lanes."""
     parts = []
     for first in range(0, len(courses), lanes.width):
         group, seeds = courses[first : first + lanes.width], replicates[first : first + lanes.width]
-        state = _begun(lanes, lanes.init(), range(len(group)), [course[0] for course in group], seeds)
+        start = None if model is None else [t] * len(group)
+        state = _begun(lanes, lanes.init(), range(len(group)), [course[0] for course in group], seeds, start, model)
         at = [0] * len(group)  # the stretch that each is in
         done: dict[int, Any] = {}
         while len(done) < len(group):
@@ -49,12 +50,19 @@ def trained(lanes: Lanes, courses: Sequence[Sequence[Stretch]], replicates: Sequ
 
 
 def _begun(
-    lanes: Lanes, state: LaneState, slots: Sequence[int], stretches: Sequence[Stretch], replicates: Sequence[int], t: Any = None
+    lanes: Lanes,
+    state: LaneState,
+    slots: Sequence[int],
+    stretches: Sequence[Stretch],
+    replicates: Sequence[int],
+    t: Any = None,
+    model: State | None = None,
 ) -> LaneState:
-    """Slots that begin a stretch: with fresh weights, or at step t with those that they have."""
+    """Slots that begin a stretch: with fresh weights, or at step t with those of `model`, or those that they have."""
     columns = {name: np.stack([stretch.hparams[name] for stretch in stretches]) for name in lanes.example}
     numbers, ends = [stretch.number for stretch in stretches], [stretch.until for stretch in stretches]
-    return lanes.refill(state, slots, numbers, columns, ends, replicates=replicates, t=t, sources=None if t is None else slots)
+    sources = None if t is None or model is not None else slots
+    return lanes.refill(state, slots, numbers, columns, ends, replicates=replicates, t=t, model=model, sources=sources)
 
 
 def evaluated(lanes: Lanes, hparams: Mapping[str, npt.NDArray[Any]], models: State, split: Any) -> dict[str, npt.NDArray[np.float64]]:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxhp.train._lanes import Lanes
 
 GROWTH = 1.1  # a wider program must be this much faster
+MANY = 1 << 20  # trials
 SHORT = 3.0  # times the seconds of a compilation: a run shorter than this is not worth another one
 
 
@@ -58,8 +59,7 @@ def best_width(make: Callable[[int], Lanes], most: int, segments: float, multipl
         segments: that all trials together will run, roughly.
         multiple: widths must be multiples of this (replicates, devices).
     """
-    start = 64 if jax.default_backend() != "cpu" else 8
-    best = make(_rounded(min(start, most), multiple))
+    best = make(first_width(most, multiple))
     known = _remembered(best, most, multiple)
     if known is not None:
         return best if known == best.width else _instead(best, make, known)
@@ -95,6 +95,28 @@ def best_width(make: Callable[[int], Lanes], most: int, segments: float, multipl
     return best
 
 
+def priced(make: Callable[[int], Lanes]) -> tuple[float, float]:
+    """Seconds of a step of one trial and seconds to compile, at the width where measuring starts; remembered in the file."""
+    lanes = make(first_width(MANY))
+    key = "price " + _key(lanes, 0, 1)
+    known = _choices().get(key)
+    if isinstance(known, list) and len(known) == 2 and all(isinstance(x, float) and x > 0 for x in known):
+        lanes.close()
+        return known[0], known[1]
+    while True:
+        try:
+            compiling, seconds = _measured(lanes)
+            break
+        except (RuntimeError, MemoryError) as e:
+            if not out_of_memory(e) or lanes.width == 1:
+                raise
+            lanes = _instead(lanes, make, lanes.width // 2)
+    lanes.close()
+    step = seconds / (lanes.segment * lanes.width)
+    _keep(key, [step, compiling])
+    return step, compiling
+
+
 def _instead(lanes: Lanes, make: Callable[[int], Lanes], width: int) -> Lanes:
     """Lanes of another width."""
     lanes.close()
@@ -117,6 +139,16 @@ def _measured(lanes: Lanes) -> tuple[float, float]:
         jax.block_until_ready(metrics)
         times.append(time.perf_counter() - begun)
     return max(first - min(times), 1e-3), min(times)
+
+
+def first_width(most: int, multiple: int = 1) -> int:
+    """The width that is measured first."""
+    return _rounded(min(8 if jax.default_backend() == "cpu" else 64, most), multiple)
+
+
+def most_lanes() -> int:
+    """How many trials train side by side where several programs share the device: more would not fill programs better."""
+    return 64 if jax.default_backend() == "cpu" else 512
 
 
 def _rounded(width: int, multiple: int) -> int:
@@ -148,11 +180,16 @@ def _remembered(lanes: Lanes, most: int, multiple: int) -> int | None:
 
 
 def _remember(lanes: Lanes, most: int, multiple: int) -> None:
+    _keep(_key(lanes, most, multiple), lanes.width)
+
+
+def _keep(key: str, value: Any) -> None:
+    """Adds an entry to the file, or changes it."""
     path = _file()
     fresh = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(_choices() | {_key(lanes, most, multiple): lanes.width}))
+        fresh.write_text(json.dumps(_choices() | {key: value}))
         fresh.replace(path)
     except OSError:  # a cache that cannot be written is no reason to fail
         return

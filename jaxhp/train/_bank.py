@@ -49,6 +49,11 @@ class Bank:
         return len(self._row)
 
     @property
+    def leaves(self) -> int:
+        """How many arrays a row consists of."""
+        return self._lanes.leaves
+
+    @property
     def names(self) -> list[Name]:
         """Whose rows are here, in the order they came."""
         return list(self._row)
@@ -141,6 +146,69 @@ class Bank:
         for name in missing:
             self._row[name] = self._free.pop()
         return [self._row[name] for name in names]
+
+
+class Banks:
+    """A bank for each bucket of sizes, as one.
+
+    Args:
+        docks: the lanes of each bucket.
+        where, limit: as for a bank; under a limit every bucket holds as many rows.
+    """
+
+    def __init__(self, docks: Sequence[Lanes], where: str = "auto", limit: int | None = None) -> None:
+        row = sum(lanes.lane_bytes for lanes in docks)
+        self._banks = [Bank(lanes, where, None if limit is None else max(1, limit * lanes.lane_bytes // max(1, row))) for lanes in docks]
+
+    def __contains__(self, name: Name) -> bool:
+        return any(name in bank for bank in self._banks)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._banks))
+
+    @property
+    def names(self) -> list[Name]:
+        """Whose rows are here."""
+        return [name for bank in self._banks for name in bank.names]
+
+    @property
+    def limited(self) -> bool:
+        """Whether rows may have to be given up."""
+        return any(bank.capacity is not None for bank in self._banks)
+
+    def put(self, bucket: int, state: LaneState, slots: Sequence[int], names: Sequence[Name], give_up: Iterable[Name] = ()) -> None:
+        """See `Bank.put`."""
+        self._banks[bucket].put(state, slots, names, give_up)
+
+    def take(self, names: Sequence[Name]) -> State:
+        """See `Bank.take`: rows of one bucket."""
+        return next(bank for bank in self._banks if names[0] in bank).take(names)
+
+    def drop(self, name: Name) -> None:
+        """See `Bank.drop`."""
+        for bank in self._banks:
+            bank.drop(name)
+
+    def clear(self) -> None:
+        """Forgets every row."""
+        for bank in self._banks:
+            bank.clear()
+
+    def facts(self) -> list[list[Name]]:
+        """The names of each bucket."""
+        return [bank.names for bank in self._banks]
+
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """The rows of all buckets, one after another: what a checkpoint keeps."""
+        return [array for bank in self._banks for array in (bank.arrays() if len(bank) else [])]
+
+    def restore(self, facts: Sequence[Sequence[Sequence[int]]], arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Fills empty banks with what `facts` and `arrays` told."""
+        left = list(arrays)
+        for bank, names in zip(self._banks, facts, strict=True):
+            if names:
+                bank.restore([(n, r) for n, r in names], left[: bank.leaves])
+                del left[: bank.leaves]
 
 
 def _set(blocks: list[jax.Array], leaves: list[jax.Array], slots: Any, rows: Any) -> list[jax.Array]:

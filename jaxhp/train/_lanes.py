@@ -56,6 +56,7 @@ class Lanes:
         metrics: names that `evaluate` must return.
         mesh: devices to spread the lanes over, by its first axis; the default device otherwise. Further axes are for models that need
             several devices each: `trainable.spec` says how their states lie on them.
+        beside: lanes on the same devices; data that both train on is there once.
 
     Raises:
         TrainableError: an argument is not valid, or the trainable breaks a rule (`jaxhp.train.check`).
@@ -84,6 +85,7 @@ class Lanes:
         ragged: bool = False,
         metrics: tuple[str, ...] = (),
         mesh: Mesh | None = None,
+        beside: Lanes | None = None,
     ) -> None:
         for name, value in (("width", width), ("segment", segment)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -114,8 +116,13 @@ class Lanes:
         self._lying = lane if mesh is None or trainable.spec is None else _lying(mesh, trainable.spec, self._row)  # of the models
         train, validation = trainable.data["train"], trainable.data["validation"]
         self._stream = Prefetch(train, segment) if isinstance(train, Stream) else None
-        self._train = None if self._stream else jax.device_put(train, every)
-        self._validation = jax.device_put(validation, every)
+        self._train: Any
+        self._validation: Any
+        if beside is not None and beside.mesh == mesh and beside.trainable.data is trainable.data:
+            self._train, self._validation = beside._train, beside._validation
+        else:
+            self._train = None if self._stream else jax.device_put(train, every)
+            self._validation = jax.device_put(validation, every)
         self._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), every)
         self._programs: dict[int, Future[Any]] = {}
         quick = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None  # initial draws compile 4 times faster
@@ -264,6 +271,11 @@ class Lanes:
     def compiled(self) -> int:
         """How many training programs were compiled so far: one, and for streams one per power of two of chunks in use."""
         return sum(program.done() for program in self._programs.values())
+
+    @property
+    def leaves(self) -> int:
+        """How many arrays a lane's model consists of."""
+        return len(jax.tree.leaves(self._row))
 
     @property
     def lane_bytes(self) -> int:
