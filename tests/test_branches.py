@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from second_looks import asked, modelled
 
 import jaxhp
 from jaxhp import gp
 from jaxhp._types import Floats
 from jaxhp.samplers import _bayes, _branches
 from jaxhp.samplers._branches import AFTER, COMPARED, EVERY, FEWEST, ROWS, TURN, Branch, Look, branches, looks
-from jaxhp.samplers._model import Model
 from jaxhp.samplers._neighbourhood import EVERY as NEAR
 from jaxhp.storage import open_log
 from jaxhp.testing import check_study
+
+CATEGORIES = (0, 2)
 
 
 def space(levels: int = 3) -> jaxhp.Space:
@@ -35,18 +37,8 @@ def drawn(n: int, levels: int = 3, seed: int = 0) -> Floats:
     return u
 
 
-def modelled(u: Floats, y: Floats) -> tuple[Model, Floats]:
-    """A model of these rows, and their quality."""
-    model = Model(np.array([1, 0, 1, 0], np.int8), seed=0, first_fit=4)
-    for point, value in zip(u, y, strict=True):
-        model.tell(point, float(value), 0.0)
-    told = model.posterior()
-    assert told is not None
-    return model, told[1]
-
-
 def looked(u: Floats, y: Floats, levels: int = 3, waiting: list[Floats] | None = None) -> list[Look]:
-    model, quality = modelled(u, y)
+    model, quality = modelled(u, y, CATEGORIES)
     told = model.posterior()
     assert told is not None
     return list(looks(model, space(levels).dims, told[0], quality, waiting or []))
@@ -83,7 +75,7 @@ def test_points_go_into_a_branch_and_back() -> None:
 @pytest.mark.parametrize("levels", [2, 3])  # the middle one of three lies at 0.5 already
 def test_the_posterior_of_all_sees_the_points_of_a_branch_as_those_of_the_space(levels: int) -> None:
     u = drawn(40, levels)
-    model, _ = modelled(u, u[:, 3] + u[:, 0])
+    model, _ = modelled(u, u[:, 3] + u[:, 0], CATEGORIES)
     told = model.posterior()
     assert told is not None
     for branch in branches(space(levels).dims, u[0]):
@@ -101,7 +93,7 @@ def test_a_branch_that_is_hardly_known_is_looked_at_alone_for_an_improvement_on_
     (look,) = looked(u, y)
     assert (look.branch.dim, look.branch.level) == (0, 0)
     own = np.flatnonzero(look.branch.holds(u))
-    assert look.incumbent == modelled(u, y)[1][own].min()
+    assert look.incumbent == modelled(u, y, CATEGORIES)[1][own].min()
     assert np.array_equal(look.centres[0], look.branch.inward(u[[own[np.argmin(y[own])]]])[0], equal_nan=True)
 
 
@@ -110,7 +102,7 @@ def test_a_branch_without_results_is_looked_at_for_an_improvement_on_the_best() 
     u = u[u[:, 0] > 0.2]
     (look,) = looked(u, u[:, 3])
     assert (look.branch.dim, look.branch.level) == (0, 0)
-    assert look.incumbent == modelled(u, u[:, 3])[1].min()
+    assert look.incumbent == modelled(u, u[:, 3], CATEGORIES)[1].min()
 
 
 def test_known_branches_are_compared_by_surrogates_of_their_own_results() -> None:
@@ -153,30 +145,13 @@ def test_pending_points_are_visits_and_believers() -> None:
     assert [look.branch for look in looked(u, u[:, 3] + (u[:, 0] < 0.2))] == [other]
 
 
-def asked(where: jaxhp.Space, objective: Any, trials: int, **arguments: Any) -> tuple[jaxhp.Study, list[int]]:
-    """A study, and the numbers whose suggestion was a branch's."""
-    numbers: list[int] = []
-    suggest = _bayes._suggest_elsewhere
-
-    def spy(state: Any, number: int, *rest: Any) -> Floats | None:
-        u = suggest(state, number, *rest)
-        if u is not None:
-            numbers.append(number)
-        return u
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_bayes, "_suggest_elsewhere", spy)
-        study = jaxhp.Study(where, sampler=jaxhp.bayes(), seed=0, **arguments).optimize(objective, trials=trials)
-    return study, numbers
-
-
 def loss(trial: jaxhp.Trial) -> float:
     p = trial.params
     return float((p["x"] - 0.3) ** 2 + 0.1 * (p["kind"] != "k1") + (p.get("rate", 0.5) - 0.8) ** 2 + 0.02 * (p["other"] == "b"))
 
 
 def test_every_fourth_suggestion_leaves_the_best_branch_once_there_are_enough_results() -> None:
-    study, numbers = asked(space(), loss, AFTER + 21)
+    study, numbers = asked("_suggest_elsewhere", space(), loss, AFTER + 21)
     assert numbers == [n for n in range(AFTER, AFTER + 21) if n % EVERY == TURN]
     assert NEAR % EVERY == 0 and TURN != NEAR - 1  # the neighbourhood's are others
     for number in numbers:
@@ -188,13 +163,13 @@ def test_every_fourth_suggestion_leaves_the_best_branch_once_there_are_enough_re
 
 def test_spaces_without_categories_are_not_looked_at() -> None:
     where = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0), "n": jaxhp.Int(1, 9), "size": jaxhp.Ordinal([1, 5, 9])})
-    _, numbers = asked(where, lambda trial: trial["x"] + trial["n"], AFTER + 10)
+    _, numbers = asked("_suggest_elsewhere", where, lambda trial: trial["x"] + trial["n"], AFTER + 10)
     assert numbers == []
 
 
 def test_branch_suggestions_meet_constraints_and_conditions() -> None:
     where = space().where(lambda p: p["other"] == "a" or p["x"] <= 0.6, name="narrow")
-    study, numbers = asked(where, loss, AFTER + 40)
+    study, numbers = asked("_suggest_elsewhere", where, loss, AFTER + 40)
     assert len(numbers) >= 3
     for trial in study.finished:
         assert where.feasible(trial.u[None])[0]
@@ -202,7 +177,7 @@ def test_branch_suggestions_meet_constraints_and_conditions() -> None:
 
 
 def test_a_batch_of_branch_suggestions_repeats_nothing() -> None:
-    study, _ = asked(space(), loss, AFTER + 10)
+    study, _ = asked("_suggest_elsewhere", space(), loss, AFTER + 10)
     batch = np.array([np.where(np.isnan(trial.u), 0.5, trial.u) for trial in study.ask(16)])
     apart = np.abs(batch[:, None] - batch).max(axis=2)[~np.eye(16, dtype=bool)]
     assert apart.min() > 1e-6

@@ -6,16 +6,15 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mortal import Mortal
 
 import jaxhp
 from jaxhp import Float, Sampler, Scheduler, Space, Status, Study, _owner
-from jaxhp._types import Record
 from jaxhp.storage import MemoryLog
 from jaxhp.testing import rows
 
@@ -62,23 +61,6 @@ def test_a_study_ends_its_bad_trials_early_and_its_best_ran_to_the_end(name: str
     assert study.best.status == Status.COMPLETE
     assert all(step == 9 for _, how, _, step in told(study) if how == "COMPLETE")
     assert all(step < 9 for _, how, _, step in told(study) if how == "STOPPED")
-
-
-class Mortal(MemoryLog):
-    """A log whose process dies at an append: before the records are written, or just after."""
-
-    def __init__(self, kept: MemoryLog, after: int, written: bool) -> None:
-        super().__init__()
-        self._logs = kept._logs
-        self.left, self.written = after, written
-
-    def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
-        self.left -= 1
-        if self.left > 0:
-            return super().append(study, records, at)
-        if self.left == 0 and self.written:
-            super().append(study, records, at)
-        raise SystemExit("killed")
 
 
 @pytest.mark.parametrize("written", [True, False])

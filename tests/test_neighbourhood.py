@@ -6,27 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from second_looks import asked, modelled
 
 import jaxhp
 from jaxhp import _kernel, gp
 from jaxhp._types import Floats
 from jaxhp.samplers import _bayes, _neighbourhood
-from jaxhp.samplers._model import Model
 from jaxhp.samplers._neighbourhood import AFTER, ELITE, EVERY, FEWEST, NARROWEST, REACH, ROWS, neighbourhood
 from jaxhp.storage import open_log
 from jaxhp.testing import check_study
 
 FLOATS = np.ones(3, bool)
-
-
-def modelled(u: Floats, y: Floats, kind: tuple[int, ...] = (0, 0, 0)) -> tuple[Model, Floats]:
-    """A model of these rows, and their quality."""
-    model = Model(np.array(kind, np.int8), seed=0, first_fit=4)
-    for point, value in zip(u, y, strict=True):
-        model.tell(point, float(value), 0.0)
-    told = model.posterior()
-    assert told is not None
-    return model, told[1]
 
 
 def bowl(n: int, seed: int = 0) -> tuple[Floats, Floats]:
@@ -77,7 +67,7 @@ def test_discrete_and_inactive_coordinates_keep_their_whole_range() -> None:
     u, y = bowl(80)
     u[:, 1] = (np.floor(u[:, 1] * 4) + 0.5) / 4
     u[np.argmin(y), 2] = np.nan
-    near = neighbourhood(*modelled(u, y, (0, 1, 0)), np.array([True, False, True]))
+    near = neighbourhood(*modelled(u, y, (1,)), np.array([True, False, True]))
     assert near is not None
     assert near.box.low[1:].tolist() == [0.0, 0.0]
     assert near.box.width[1:].tolist() == [1.0, 1.0]
@@ -115,23 +105,6 @@ def test_coordinates_go_into_the_box_and_back() -> None:
     assert near.box.outward(np.array([9.0, -9.0, np.nan]))[:2].tolist() == [1.0, 0.0]
 
 
-def asked(space: jaxhp.Space, objective: Any, trials: int, **arguments: Any) -> tuple[jaxhp.Study, list[int]]:
-    """A study, and the numbers whose suggestion was a neighbourhood's."""
-    numbers: list[int] = []
-    suggest_near = _bayes._suggest_near
-
-    def spy(state: Any, number: int, *rest: Any) -> Floats | None:
-        u = suggest_near(state, number, *rest)
-        if u is not None:
-            numbers.append(number)
-        return u
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_bayes, "_suggest_near", spy)
-        study = jaxhp.Study(space, sampler=jaxhp.bayes(), seed=0, **arguments).optimize(objective, trials=trials)
-    return study, numbers
-
-
 def cube(d: int) -> jaxhp.Space:
     return jaxhp.Space({f"x{j}": jaxhp.Float(0.0, 1.0) for j in range(d)})
 
@@ -141,13 +114,13 @@ def distance(trial: jaxhp.Trial) -> float:
 
 
 def test_every_fourth_suggestion_looks_near_once_there_are_enough_results() -> None:
-    _, numbers = asked(cube(4), distance, AFTER + 21)
+    _, numbers = asked("_suggest_near", cube(4), distance, AFTER + 21)
     assert numbers == [n for n in range(AFTER, AFTER + 21) if n % EVERY == EVERY - 1]
 
 
 def test_spaces_without_floats_are_never_looked_at_closely() -> None:
     space = jaxhp.Space({f"k{j}": jaxhp.Int(0, 40) for j in range(4)})
-    _, numbers = asked(space, lambda trial: float(sum(trial.params.values())), AFTER + 12)
+    _, numbers = asked("_suggest_near", space, lambda trial: float(sum(trial.params.values())), AFTER + 12)
     assert numbers == []
 
 
@@ -165,7 +138,7 @@ def test_few_near_rows_leave_the_suggestion_to_the_surrogate_of_all() -> None:
 
 
 def test_a_batch_of_near_suggestions_spreads() -> None:
-    study, _ = asked(cube(4), distance, AFTER + 10)
+    study, _ = asked("_suggest_near", cube(4), distance, AFTER + 10)
     batch = np.array([trial.u for trial in study.ask(16)])
     apart = np.abs(batch[:, None] - batch).max(axis=2)[~np.eye(16, dtype=bool)]
     assert apart.min() > 1e-6
@@ -185,7 +158,7 @@ def test_near_suggestions_meet_constraints_and_conditions() -> None:
         p = trial.params
         return (p["x"] - 0.6) ** 2 + ((p["y"] - 0.2) ** 2 if p["kind"] == "a" else 0.1 + (p["z"] - 0.2) ** 2)
 
-    study, numbers = asked(space, objective, AFTER + 40)
+    study, numbers = asked("_suggest_near", space, objective, AFTER + 40)
     assert len(numbers) >= 5
     for trial in study.finished:
         assert space.feasible(trial.u[None])[0]

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from mortal import Mortal
 from tiny import RATES, bowl, classifier, reports, results, same
 
 import jaxhp
@@ -47,23 +48,6 @@ def agrees(study: Study, lived: Study) -> bool:
 
 
 # -- killed --------------------------------------------------------------------------------------------------------------
-
-
-class Mortal(MemoryLog):
-    """A log whose process dies at an append: before the records are written, or just after."""
-
-    def __init__(self, kept: MemoryLog, after: int, written: bool) -> None:
-        super().__init__()
-        self._logs = kept._logs
-        self.left, self.written = after, written
-
-    def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
-        self.left -= 1
-        if self.left > 0:
-            return super().append(study, records, at)
-        if self.left == 0 and self.written:
-            super().append(study, records, at)
-        raise SystemExit("killed")
 
 
 def test_killed_at_any_record_and_taken_up_by_another_process(lived: Study, monkeypatch: pytest.MonkeyPatch) -> None:
