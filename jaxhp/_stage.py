@@ -107,12 +107,12 @@ class Stage:
         """What the segment told, (k, seeds) in the order of the log's lanes; NaN where one is idle. Waits for the device."""
         return self.berths.metrics(self._lanes.tolist())
 
-    def weights(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
-        """Rows of the models of trials at the steps where they stand: from the bank, or trained again."""
+    def weights(self, names: Sequence[Name], steps: Sequence[int], before: int | None = None) -> Any:
+        """Rows of the models of trials at the steps where they stand, or stood `before` a record: from the bank, or trained again."""
         missing = [(name, step) for name, step in zip(names, steps, strict=True) if name not in self.bank]
         if not missing:
             return self.bank.take(names)
-        rows = self._retrained([name for name, _ in missing], [step for _, step in missing])
+        rows = self._retrained([name for name, _ in missing], [step for _, step in missing], before)
         known = [name for name in names if name in self.bank]
         if not known:
             return rows
@@ -164,14 +164,18 @@ class Stage:
 
             here = m.parent in self.berths.at
             names = self._names(m.parent)
-            rows = self.berths.rows(m.parent) if here else _weights.chosen(self.weights(names, [m.t] * self._seeds), range(self._seeds))
+            rows = (
+                self.berths.rows(m.parent)
+                if here
+                else _weights.chosen(self.weights(names, [m.t] * self._seeds, self.followed), range(self._seeds))
+            )
             rows = self._carried(rows, before, m.number, range(self._seeds), self._row(u))
         return Boarding(m.number, bucket, m.parent, m.t, m.until, rows)
 
     def _parents(self, boarding: Sequence[Boarding]) -> Any:
         """The weights that trials go on from which are in no berth."""
         names = [name for b in boarding for name in self._names(b.parent)]
-        return self.weights(names, [b.t for b in boarding for _ in range(self._seeds)])
+        return self.weights(names, [b.t for b in boarding for _ in range(self._seeds)], self.followed)
 
     def _put(self, numbers: Sequence[int]) -> None:
         """Copies trials from their berths into the bank."""
@@ -218,9 +222,10 @@ class Stage:
 
     # -- training again ----------------------------------------------------------------------------------------------
 
-    def _retrained(self, names: Sequence[Name], steps: Sequence[int]) -> Any:
+    def _retrained(self, names: Sequence[Name], steps: Sequence[int], before: int | None) -> Any:
         """Models (len(names), ...) trained again from their start: the same weights, at the price of the steps."""
-        return self.trained([self.stretches(number, step) for (number, _), step in zip(names, steps, strict=True)], [r for _, r in names])
+        courses = [self.stretches(number, step, before) for (number, _), step in zip(names, steps, strict=True)]
+        return self.trained(courses, [replicate for _, replicate in names])
 
     def trained(self, courses: Sequence[Sequence[Stretch]], replicates: Sequence[int]) -> Any:
         """Models (n, ...) of n trainings that end in one bucket."""
@@ -247,12 +252,12 @@ class Stage:
             before, t = sizes, stretches[-1].until
         return rows
 
-    def stretches(self, number: int, step: int, keyed: int | None = None) -> list[Stretch]:
-        """How a trial came to stand at a step; `keyed`: drawn with another's keys."""
+    def stretches(self, number: int, step: int, before: int | None = None, keyed: int | None = None) -> list[Stretch]:
+        """How a trial came to stand at a step, or did `before` a record of the course; `keyed`: drawn with another's keys."""
         from jaxhp.train import traced
         from jaxhp.train._afresh import Stretch
 
-        legs = [leg for leg in self.fold.leg(number, self.followed).path() if leg.start < step]
+        legs = [leg for leg in self.fold.leg(number, before).path() if leg.start < step]
         ends = [leg.start for leg in legs[1:]] + [step]
         hparams = traced(self.fold.space, np.array([leg.u for leg in legs]))
         return [

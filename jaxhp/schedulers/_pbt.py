@@ -91,7 +91,8 @@ def explored(space: Space, u: Floats, dims: list[int], factors: Sequence[float],
         for j in dims:
             if not math.isnan(plain[j]):
                 plain[j] = perturbed(space.axes[j], float(plain[j]), factors[which[j]])
-        new = space.encoded.encode(plain[None])[0]
+        new = u.copy()
+        new[dims] = space.encoded.encode(plain[None])[0][dims]
         for j in range(space.d):
             if math.isnan(new[j]) or (j in dims and again[j] < resample):
                 new[j] = anew[j]

@@ -21,7 +21,7 @@ import numpy as np
 from jaxhp._types import Bools, Decision, Floats, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
-from jaxhp.schedulers._rungs import Key, check_integer, check_length
+from jaxhp.schedulers._rungs import Key, check_integer
 
 
 class Mark(NamedTuple):
@@ -69,7 +69,10 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
     """Populations of so many members that exploit and explore every so many steps. `prepare` refuses problems."""
 
     def init(problem: Problem, seed: int) -> PopulationState:
-        check_length(name, problem, every)
+        if problem.steps is not None and every > problem.steps:
+            raise SchedulerError(
+                f"{name}: every={every} is above the {problem.steps} steps of a full run; lower it, or train for more steps"
+            )
         prepare(problem)
         return PopulationState(problem, seed, {}, {})
 
