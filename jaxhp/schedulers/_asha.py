@@ -50,7 +50,8 @@ def asha(eta: int = 3, min_steps: int = 1, max_steps: int | None = None) -> Sche
 
     Args:
         eta: one in eta goes on.
-        min_steps: the first rung; in the unit of the steps that trials report.
+        min_steps: the first rung; in the unit of the steps that trials report. Lanes evaluate all trials this often: with 1, after every
+            step, which costs far more than the training. Between a tenth and a thirtieth of a run is a fair start.
         max_steps: nobody is compared from here on; by default the steps of a full run, where the study trains.
 
     Raises:

@@ -31,7 +31,8 @@ def hyperband(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, as
 
     Args:
         eta: one in eta goes on.
-        min_steps: the first rung of the boldest bracket; in the unit of the steps that trials report.
+        min_steps: the first rung of the boldest bracket; in the unit of the steps that trials report. Lanes evaluate all trials this often:
+            with 1, after every step.
         max_steps: nobody is compared from here on; by default the steps of a full run, where the study trains. Black boxes must give it.
         asynchronous: nobody waits: brackets are ladders of `asha`, one of each kind, and trials are dealt to them in the same proportions,
             mixed evenly.
