@@ -56,7 +56,8 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
 
     Args:
         eta: one in eta goes on.
-        min_steps: the first rung; in the unit of the steps that trials report. Lanes evaluate all trials this often: with 1, after every step.
+        min_steps: the first rung; in the unit of the steps that trials report. Lanes evaluate all trials this often: with 1, after every
+            step.
         max_steps: nobody is compared from here on; by default the steps of a full run, where the study trains.
         trials: of a bracket, in the order of their numbers; by default eta^(number of rungs - 1), so that one of them reaches the end.
             A black box without max_steps has no number of rungs: all of its trials are one bracket.
