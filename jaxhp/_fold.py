@@ -16,6 +16,7 @@ import numpy as np
 from jaxhp._course import Course
 from jaxhp._lineage import Leg, Lineage
 from jaxhp._rows import Rows
+from jaxhp._slopes import along_u
 from jaxhp._types import Floats, Outcome, Params, Problem, Record, Status
 from jaxhp.errors import StorageError
 from jaxhp.space import Space
@@ -56,6 +57,7 @@ class Fold:
         self.queue: deque[Queued] = deque()
         self.params: dict[int, Params] = {}  # the user's own values, where decode would round them
         self.values: dict[int, dict[str, float]] = {}  # told metrics that are not outcomes
+        self.gradients: dict[int, Values] = {}  # slopes of the objective by parameter, in the user's units
         self.errors: dict[int, str] = {}
         self.stops: set[int] = set()  # trials that a scheduler ended
         self.confirmed: list[Record] = []
@@ -157,10 +159,19 @@ class Fold:
         _, started = self.owner.get(number, ("", math.nan))
         cost = record["cost"] if "cost" in record else record["time"] - started
         step = float(record["step"]) if "step" in record else math.nan
-        self._finish(number, _FINAL[record["status"]], record["values"], step, cost, record.get("noise"), record.get("error"))
+        status, gradient = _FINAL[record["status"]], record.get("gradient")
+        self._finish(number, status, record["values"], step, cost, record.get("noise"), record.get("error"), gradient)
 
     def _finish(
-        self, number: int, status: Status, values: Values, step: float, cost: float, noise: Values | None, error: str | None
+        self,
+        number: int,
+        status: Status,
+        values: Values,
+        step: float,
+        cost: float,
+        noise: Values | None,
+        error: str | None,
+        gradient: Values | None = None,
     ) -> None:
         y = self._minimised(values)
         if len(values) > len(y):
@@ -170,6 +181,9 @@ class Fold:
             self.errors[number] = error
         self.owner.pop(number, None)
         row = self.rows.append(number, self.u(number), status, y, self._deviations(noise), step, cost)
+        if gradient is not None:
+            self.gradients[number] = gradient
+            self._encode_gradient(number, row)
         self.tell_rows.setdefault(number, []).append(row)
         self.final_row[number] = row
         if number in self.released:
@@ -180,6 +194,10 @@ class Fold:
         elif status == Status.COMPLETE and y[0] < self._best_y and self._satisfied(y):
             self.best, self._best_y = number, y[0]
 
+    def _encode_gradient(self, number: int, row: int) -> None:
+        table = self.rows.table
+        table.gradient[row] = along_u(self.space, table.u[row], self._signs[0], self.gradients[number])
+
     def _enqueue(self, record: Record) -> None:
         self.queue.append(Queued(self.position, np.array(record["u"], dtype=np.float64), record["params"]))
 
@@ -189,6 +207,8 @@ class Fold:
         self.queue = deque(q._replace(u=self.space.convert(q.u[None], new)[0]) for q in self.queue)
         self.lineage.convert(lambda u: self.space.convert(u[None], new)[0])
         self.space = new
+        for number in self.gradients:
+            self._encode_gradient(number, self.final_row[number])
         self.extensions += 1
 
     def _sampler(self, record: Record) -> None:

@@ -58,11 +58,11 @@ def metrics(outcomes: Sequence[Outcome], value: Any, what: str) -> dict[str, flo
         if missing:
             told = ", ".join(map(repr, value)) or "none"
             raise StudyError(f"{what}: metric {missing[0]!r} is missing; got {told}. Tell it, or name another one in the study (metric=)")
-        return {_name(key, what): _scalar(v, f"{what}: metric {key!r}") for key, v in value.items()}
+        return {_name(key, what): scalar(v, f"{what}: metric {key!r}") for key, v in value.items()}
     if len(outcomes) > 1:
         names = ", ".join(o.name for o in outcomes)
         raise StudyError(f"{what}: expected a dict with the metrics {names}, got {value!r}")
-    return {outcomes[0].name: _scalar(value, what)}
+    return {outcomes[0].name: scalar(value, what)}
 
 
 def _name(key: Any, what: str) -> str:
@@ -71,8 +71,12 @@ def _name(key: Any, what: str) -> str:
     return key
 
 
-def _scalar(value: Any, what: str) -> float:
-    """A Python, NumPy or JAX number as a float."""
+def scalar(value: Any, what: str) -> float:
+    """A Python, NumPy or JAX number as a float.
+
+    Raises:
+        StudyError: something else, with what it was given for.
+    """
     if isinstance(value, (float, int)) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, (bool, np.bool_)) or np.ndim(value) != 0 or not hasattr(value, "__float__"):

@@ -30,6 +30,7 @@ class Rows:
         fidelity: float = _NAN,
         cost: float = _NAN,
         replicate: int = 0,
+        gradient: float | Floats = _NAN,  # (d,)
     ) -> int:
         """Adds a row and returns its index."""
         i = self.n
@@ -44,6 +45,7 @@ class Rows:
         t.fidelity[i] = fidelity
         t.replicate[i] = replicate
         t.cost[i] = cost
+        t.gradient[i] = gradient
         self.n = i + 1
         return i
 
@@ -67,7 +69,7 @@ class Rows:
         return Trials._make(column[index] for column in self.table)
 
     def replace_u(self, u: Floats) -> None:
-        """All rows move to another encoding of the space, (n, d')."""
+        """All rows move to another encoding of the space, (n, d'); gradients, which are of the old one, are unknown then."""
         kept = Trials._make(column[: self.n].copy() for column in self.table)
         self.table = kept._replace(u=u.copy(), gradient=np.full(u.shape, _NAN))
 

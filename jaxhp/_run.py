@@ -16,13 +16,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from jaxhp import _owner
+from jaxhp._slopes import parted
 from jaxhp.errors import ObjectiveError, SpaceExhausted, StudyError
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
 
-Objective: TypeAlias = Callable[[Trial], float | Mapping[str, float]]
+Value: TypeAlias = float | Mapping[str, float]
+Objective: TypeAlias = Callable[[Trial], Value | tuple[Value, Mapping[str, float]]]  # alone, or with its slopes
 Callback: TypeAlias = Callable[["Study", Trial], None]
 Until: TypeAlias = Callable[["Study"], bool]
 
@@ -31,8 +33,9 @@ _POLL = 0.2  # seconds between looks at what other processes did
 
 class _Result(NamedTuple):
     trial: Trial
-    value: float | Mapping[str, float] | None
+    value: Value | None
     error: BaseException | None
+    gradient: Mapping[str, float] | None = None
 
 
 def run(
@@ -64,7 +67,7 @@ def run(
         trial, error = result.trial, result.error
         if error is None:
             try:
-                study.tell(trial, result.value)
+                study.tell(trial, result.value, gradient=result.gradient)
             except StudyError as e:
                 if trial.number in study._fold.final_row:
                     raise
@@ -121,7 +124,8 @@ def run(
 
 def _evaluate(objective: Objective, trial: Trial) -> _Result:
     try:
-        return _Result(trial, objective(trial), None)
+        value, gradient = parted(objective(trial))
+        return _Result(trial, value, None, gradient)
     except Exception as e:  # a failed objective is data
         return _Result(trial, None, e)
 

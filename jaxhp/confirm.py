@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxhp._outcomes import metrics, satisfied
+from jaxhp._slopes import parted
 from jaxhp._types import Params, Status
 from jaxhp.errors import StudyError
 from jaxhp.trial import Trial
@@ -72,7 +73,7 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
         for replicate in range(1, repeats + 1):
             if (trial.number, replicate) not in recorded:
                 again = Trial(study, trial.number, trial.u, dict(trial.params), replicate=replicate)
-                value = metrics(study.outcomes, objective(again), f"confirm of trial {trial.number}")[outcome.name]
+                value = metrics(study.outcomes, parted(objective(again))[0], f"confirm of trial {trial.number}")[outcome.name]
                 study._session.append(
                     {"kind": "confirm", "number": trial.number, "replicate": replicate, "label": label, "value": value, "time": time.time()}
                 )

@@ -185,6 +185,22 @@ class Space:
                     raise SpaceError(f"row {int(wrong.argmax())}: {name!r} {what} ({self.parameters[name]!r})")
         return self.encoded.encode(np.ascontiguousarray(plain.T))
 
+    def stretch(self, u: Floats) -> Floats:
+        """(n, d) dx/du at canonical points u (n, d): what a slope in the user's units is multiplied with. NaN where discrete or inactive.
+
+        x = low + u (high - low) gives high - low; on a log scale it is x log(high / low).
+
+        >>> Space({"x": Float(0.01, 1.0, log=True), "y": Float(0.0, 3.0)}).stretch(np.array([[0.5, 0.5]])).round(3).tolist()
+        [[0.461, 3.0]]
+        """
+        kind, low, high = self.dims.kind, self.dims.low, self.dims.high
+        x = self.encoded.decode(u)
+        result = np.where(np.isnan(x), math.nan, high - low)
+        log = kind == Kind.FLOAT_LOG
+        result[:, log] = x[:, log] * np.log(high[log] / low[log])
+        result[:, ~np.isin(kind, (Kind.FLOAT, Kind.FLOAT_LOG))] = math.nan
+        return result
+
     def _active_rows(self, j: int, plain: Floats) -> Bools:
         """(n,) where dim j is active, given the plain values (d, n) of its parent."""
         above = int(self.dims.parent[j])

@@ -23,6 +23,7 @@ from jaxhp._header import check_header
 from jaxhp._kernel import isa
 from jaxhp._outcomes import described, metrics, satisfied
 from jaxhp._session import Session, listed
+from jaxhp._slopes import slopes
 from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Scheduler, Status, Trials
 from jaxhp.errors import LogConflict, MissingExtra, SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
@@ -272,7 +273,7 @@ class Study:
             return [t for t, on_front in zip(done, pareto_front(y), strict=True) if on_front]
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per trial: number, status, params.*, values.*, seconds, error.
+        """One row per trial: number, status, params.*, values.*, seconds, error; and gradient.* where slopes were told.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -284,14 +285,17 @@ class Study:
         with self._lock:
             trials = sorted([*self.finished, *self.running], key=operator.attrgetter("number"))
         metrics = dict.fromkeys([o.name for o in self.outcomes] + [k for t in trials for k in t.values])
+        differentiated = [name for name in self.space.names if any(name in t.gradient for t in trials)]
         rows = [
             {"number": t.number, "status": t.status.name.lower()}
             | {f"params.{name}": t.params.get(name) for name in self.space.names}
             | {f"values.{name}": t.values.get(name, math.nan) for name in metrics}
+            | {f"gradient.{name}": t.gradient.get(name, math.nan) for name in differentiated}
             | {"seconds": t.seconds, "error": t.error}
             for t in trials
         ]
-        columns = ["number", "status", *(f"params.{n}" for n in self.space.names), *(f"values.{n}" for n in metrics), "seconds", "error"]
+        groups = {"params": self.space.names, "values": metrics, "gradient": differentiated}
+        columns = ["number", "status", *(f"{group}.{name}" for group, names in groups.items() for name in names), "seconds", "error"]
         return pd.DataFrame(rows, columns=columns)
 
     # -- ask and tell ----------------------------------------------------------------------------------------------
@@ -325,6 +329,7 @@ class Study:
         trial: Trial | int,
         value: float | Mapping[str, float] | None = None,
         *,
+        gradient: Mapping[str, float] | None = None,
         error: str | None = None,
         noise: float | Mapping[str, float] | None = None,
         cost: float | None = None,
@@ -334,12 +339,14 @@ class Study:
         Args:
             trial: from `ask`, or its number.
             value: the metric, or `{metric: value}`; more metrics than the study's own are kept beside them.
+            gradient: `{parameter: slope}`, the objective's derivatives with respect to floats, in your units, where they are known; not all
+                need be there (`jaxhp.hypergradient_descent` descends along them).
             error: why there is no value.
             noise: standard deviation of the value where it is known.
             cost: seconds; the time since the ask by default.
 
         Raises:
-            StudyError: the trial is unknown or already told, or a metric is missing or not a number.
+            StudyError: the trial is unknown or already told, a metric is missing or not a number, or a slope is of no float.
         """
         number = trial.number if isinstance(trial, Trial) else trial
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
@@ -362,6 +369,8 @@ class Study:
         with self._lock:
             self._session.sync()
             self._check_running(number)
+            if gradient is not None:
+                record["gradient"] = slopes(self.space, self._fold.u(number), self.outcomes, gradient, f"gradient of trial {number}")
             if number in self._fold.stops and record["status"] == "complete":
                 record["status"] = "stopped"
             if number in self._fold.tell_rows:  # it reported: the value belongs to its last step
@@ -393,16 +402,25 @@ class Study:
             u = self._point(params)
             self._session.append({"kind": "enqueue", "u": listed(u), "params": dict(params), "time": time.time()})
 
-    def add(self, params: Params, value: float | Mapping[str, float], *, noise: float | Mapping[str, float] | None = None) -> Trial:
+    def add(
+        self,
+        params: Params,
+        value: float | Mapping[str, float],
+        *,
+        gradient: Mapping[str, float] | None = None,
+        noise: float | Mapping[str, float] | None = None,
+    ) -> Trial:
         """Records a result that is already known, as a trial of its own.
 
         Raises:
-            SpaceError: params are not a point of the space. StudyError: a metric is missing or not a number.
+            SpaceError: params are not a point of the space. StudyError: a metric is missing or not a number, or a slope is of no float.
         """
         with self._lock:
             u = self._point(params)
             metrics(self.outcomes, value, "add")
-            return self.tell(self._session.add(u, dict(params)), value, noise=noise, cost=math.nan)
+            if gradient is not None:
+                slopes(self.space, u, self.outcomes, gradient, "gradient")
+            return self.tell(self._session.add(u, dict(params)), value, gradient=gradient, noise=noise, cost=math.nan)
 
     def release(self, trial: Trial | int, reason: str = "released") -> None:
         """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration.
@@ -445,7 +463,7 @@ class Study:
     ) -> Study:
         """Runs `objective(trial) -> float | {metric: float}` until the study holds `trials` trials.
 
-        Run again after an interruption, it does the rest.
+        Run again after an interruption, it does the rest. An objective that knows its slopes returns a pair, `value, {parameter: slope}`.
 
         Args:
             trials: how many trials the study shall hold in all; `more` counts from now instead. Neither: until `timeout` or the space ends.
@@ -654,6 +672,7 @@ class Study:
         trial.status = Status(int(table.status[row]))
         told = zip(self.outcomes, table.y[row].tolist(), strict=True)
         trial.values = {o.name: y if o.direction == "minimize" else -y for o, y in told if not math.isnan(y)} | fold.values.get(number, {})
+        trial.gradient = {name: float(slope) for name, slope in fold.gradients.get(number, {}).items()}
         trial.error = fold.errors.get(number)
         trial.seconds = float(table.cost[row])
         return trial

@@ -29,6 +29,7 @@ STOREYS = {
             "_rows",
             "_run",
             "_session",
+            "_slopes",
             "_stage",
             "_train",
             "_training",
