@@ -14,6 +14,7 @@ import numpy as np
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
+from jaxhp.schedulers._events import events
 from jaxhp.schedulers._plain import to_the_end
 from jaxhp.schedulers._rungs import check_integer, check_length
 
@@ -54,9 +55,8 @@ def median_stopping(min_steps: int = 1, every: int | None = None, after: int = 5
         return MedianState(problem.steps, plain.init(problem, seed), {})
 
     def tell(state: MedianState, rows: Trials) -> MedianState:
-        columns = zip(rows.number.tolist(), rows.status.tolist(), rows.fidelity.tolist(), rows.y[:, 0].tolist(), strict=True)
-        for number, status, step, y in columns:
-            if number >= 0 and status == Status.REPORTED:
+        for _, number, status, step, y in events(rows):
+            if status == Status.REPORTED:
                 state.curves.setdefault(number, Curve()).report(step, y)
         return state._replace(plain=plain.tell(state.plain, rows))
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
+from jaxhp.schedulers._events import events
 from jaxhp.schedulers._plain import to_the_end
 
 
@@ -48,9 +49,8 @@ def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None =
         return PatienceState(inner.init(problem, seed), {})
 
     def tell(state: PatienceState, rows: Trials) -> PatienceState:
-        columns = zip(rows.number.tolist(), rows.status.tolist(), rows.fidelity.tolist(), rows.y[:, 0].tolist(), strict=True)
-        for number, status, step, y in columns:
-            if number >= 0 and status == Status.REPORTED:
+        for _, number, status, step, y in events(rows):
+            if status == Status.REPORTED:
                 state.curves.setdefault(number, Curve()).report(step, y)
             elif status not in (Status.PENDING, Status.PAUSED):
                 state.curves.pop(number, None)

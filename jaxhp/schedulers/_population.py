@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxhp._types import Bools, Decision, Floats, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
+from jaxhp.schedulers._events import events
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
 from jaxhp.schedulers._rungs import Key, check_integer
 
@@ -77,10 +78,7 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         return PopulationState(problem, seed, {}, {})
 
     def tell(state: PopulationState, rows: Trials) -> PopulationState:
-        columns = zip(rows.number.tolist(), rows.status.tolist(), rows.fidelity.tolist(), rows.y[:, 0].tolist(), strict=True)
-        for i, (number, status, step, y) in enumerate(columns):
-            if number < 0:
-                continue
+        for i, number, status, step, y in events(rows):
             member = state.members.get(number)
             if member is None:
                 member = state.members[number] = Member(rows.u[i].copy())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from jaxhp._types import Floats, Problem, Status, Trials
 from jaxhp.errors import SchedulerError
+from jaxhp.schedulers._events import events
 
 Key: TypeAlias = tuple[float, int]  # value and number: the smaller is the better, ties go to the earlier trial
 _FAR = 1 << 53  # no step of a float counts further
@@ -111,10 +112,7 @@ def fold_rows(
     finished: Callable[[int, Climb, int], None],  # number, trial, status; once per trial
 ) -> None:
     """Calls back for each row of this study's own trials, in order."""
-    columns = zip(rows.number.tolist(), rows.status.tolist(), rows.fidelity.tolist(), rows.y[:, 0].tolist(), strict=True)
-    for i, (number, status, step, y) in enumerate(columns):
-        if number < 0:
-            continue
+    for i, number, status, step, y in events(rows):
         trial = trials.get(number)
         if trial is None:
             trial = trials[number] = Climb(rows.u[i].copy())

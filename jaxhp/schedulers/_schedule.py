@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxhp._types import Bools, Decision, Floats, Ints, Params, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError, SpaceError
+from jaxhp.schedulers._events import events
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
 from jaxhp.schedulers._population import Member
 from jaxhp.space import Space
@@ -98,10 +99,7 @@ def replay(schedule: Schedule) -> Scheduler:
         return ReplayState(problem, {})
 
     def tell(state: ReplayState, rows: Trials) -> ReplayState:
-        columns = zip(rows.number.tolist(), rows.status.tolist(), rows.fidelity.tolist(), rows.y[:, 0].tolist(), strict=True)
-        for i, (number, status, step, y) in enumerate(columns):
-            if number < 0:
-                continue
+        for i, number, status, step, y in events(rows):
             member = state.members.setdefault(number, Member(rows.u[i].copy()))
             if status == Status.REPORTED and not member.final:
                 member.report(1, step, y, rows.u[i].copy())
