@@ -17,5 +17,6 @@ def scalars(study: Study, progress: Progress) -> dict[str, float]:
         "trials/failed": progress.failed,
         "lanes/occupied": progress.busy / progress.lanes,
         "lanes/steps per second": progress.steps_per_second,
+        **{f"standing/{step}": count for step, count in progress.standing.items()},
     }
     return named if progress.best is None else named | {f"best/{study.outcomes[0].name}": progress.best}

@@ -63,8 +63,7 @@ def tensorboard(folder: str | Path, *, trials: bool = True) -> SegmentCallback:
             return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
         place = root / study.name
-        named = scalars(study, progress) | {f"standing/{step}": count for step, count in progress.standing.items()}
-        append(place, [(progress.segments, scalar(tag, value)) for tag, value in named.items()])
+        append(place, [(progress.segments, scalar(tag, value)) for tag, value in scalars(study, progress).items()])
         columns = progress.reports if trials else {"number": np.zeros(0, np.int64)}
         metrics = [tag for tag in columns if tag not in ("number", "step")]
         for i, number in enumerate(columns["number"].tolist()):

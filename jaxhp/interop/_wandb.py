@@ -33,8 +33,7 @@ def wandb(run: Any = None, **arguments: Any) -> SegmentCallback:
         nonlocal run
         if run is None:
             run = library.init(**({"name": study.name} | arguments))
-        standing = {f"standing/{step}": count for step, count in progress.standing.items()}
-        run.log(scalars(study, progress) | standing | {"segment": progress.segments})
+        run.log(scalars(study, progress) | {"segment": progress.segments})
         if progress.best is not None and best != [study.best_observed.number]:
             trial = study.best_observed
             best[:] = [trial.number]
