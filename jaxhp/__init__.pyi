@@ -11,6 +11,7 @@ from jaxhp import storage as storage
 from jaxhp import study as study
 from jaxhp import testing as testing
 from jaxhp import train as train
+from jaxhp._parts import Part as Part
 from jaxhp._training import Progress as Progress
 from jaxhp._types import Decision as Decision
 from jaxhp._types import Problem as Problem
@@ -58,11 +59,15 @@ from jaxhp.space import Ordinal as Ordinal
 from jaxhp.space import Space as Space
 from jaxhp.study import Study as Study
 from jaxhp.train import Lanes as Lanes
+from jaxhp.train import PaddingReport as PaddingReport
+from jaxhp.train import Plan as Plan
 from jaxhp.train import Stream as Stream
 from jaxhp.train import Trainable as Trainable
 from jaxhp.train import optim as optim
 from jaxhp.train import masks as masks
+from jaxhp.train import check_padding as check_padding
 from jaxhp.train import padded as padded
+from jaxhp.train import plan_buckets as plan_buckets
 from jaxhp.train import supervised as supervised
 from jaxhp.trial import Trial as Trial
 

@@ -72,6 +72,7 @@ class Stage:
         self.berths = Berths(docks, run["seeds"])
         self.followed = 0  # records of the course that the device has followed
         self.segments = 0
+        self.failures: dict[int, str] = {}  # what is compiled does not raise
         self._seeds: int = run["seeds"]
         self._checkpoints = checkpoints
         self._pause = pause

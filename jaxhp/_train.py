@@ -71,10 +71,10 @@ def train(
         same_buckets(study, fold.course.run, buckets)
     work = Work(trainable, trials, steps, segment, seeds, chosen, mesh)
 
-    def built(lanes: int | str, again: bool = False) -> Training:
+    def built(lanes: int | str, again: bool = False) -> Training[Stage]:
         return _built(study, work, lanes, buckets, None if again else shared, again, house, checkpoint_every)
 
-    training: Training | None = study._training
+    training: Training[Stage] | None = study._training
     if training is None or training.house != house or not training.fits(trainable):
         if training is not None:
             training.stage.close()
@@ -98,7 +98,7 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
     """See `Study.state`."""
     from jaxhp.train import _weights
 
-    training: Training | None = study._training
+    training: Training[Stage] | None = study._training
     fold = study._fold
     if training is None:
         raise StudyError(f"state({number}): this process has no trainable to make weights with; call study.train(trainable, ...) first")
@@ -118,7 +118,7 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
     from jaxhp.train import traced
     from jaxhp.train._afresh import Stretch, evaluated
 
-    training: Training | None = study._training
+    training: Training[Stage] | None = study._training
     if training is None:
         raise StudyError("test: this process has no trainable to test with; call study.train(trainable, ...) first")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
@@ -140,7 +140,7 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
 
 def _built(
     study: Study, work: Work, lanes: int | str, buckets: Wanted, shared: Lanes | None, again: bool, house: House, checkpoint_every: float
-) -> Training:
+) -> Training[Stage]:
     from jaxhp.train._autotune import keep_programs
     from jaxhp.train._bank import Banks
 

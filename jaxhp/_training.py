@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -48,7 +48,24 @@ House: TypeAlias = tuple[str, int | None, Path | None, Any]  # bank, bank_bytes,
 SegmentCallback: TypeAlias = Callable[["Study", Progress], None]
 
 
-class Training:
+class Follower(Protocol):
+    """What does what the records of the course say: `Stage` on the device, `PartStage` in folders."""
+
+    followed: int  # records that it has followed
+    segments: int  # that were run so far
+    failures: dict[int, str]  # why, of the trials that raised in the segment that runs
+
+    def follow(self) -> None: ...
+    def run(self) -> None: ...
+    def metrics(self) -> dict[str, Floats]: ...
+    def after_segment(self, record: Record) -> None: ...
+    def save(self) -> None: ...
+
+
+S = TypeVar("S", bound=Follower)
+
+
+class Training(Generic[S]):
     """One process's hold on the lanes of a study."""
 
     def __init__(
@@ -56,7 +73,7 @@ class Training:
         study: Study,
         run: Record,
         scheduler: Scheduler,
-        stage: Stage,
+        stage: S,
         house: House,
     ) -> None:
         self.study = study
@@ -65,7 +82,7 @@ class Training:
         self.stage = stage
         self.house = house
 
-    def fits(self, trainable: Trainable) -> bool:
+    def fits(self: Training[Stage], trainable: Trainable) -> bool:
         """Whether these lanes can go on with the study as it is now: nobody else trained it meanwhile, and nobody extended its space."""
         from jaxhp.train import traced
 
@@ -276,7 +293,9 @@ class Training:
         ended: dict[str, tuple[str, str | None]] = {}
         for j, (number, t) in enumerate(zip(course.number[busy].tolist(), at.tolist(), strict=True)):
             bad = next((name for name in watched if not abs(means[name][j]) < _EXPLODED), None)
-            if bad is not None and self.scheduler.mutates and t < steps:  # it may be given other weights
+            if number in self.stage.failures:
+                ended[str(number)] = ("failed", self.stage.failures[number])
+            elif bad is not None and self.scheduler.mutates and t < steps:  # it may be given other weights
                 for o in fold.outcomes:
                     means[o.name][j] = math.nan
             elif bad is not None:

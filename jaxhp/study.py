@@ -34,7 +34,9 @@ from jaxhp.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxhp._parts import PartObjective
     from jaxhp._run import Callback, Objective, Until
+    from jaxhp._stage import Stage
     from jaxhp._training import SegmentCallback, Training
     from jaxhp.analysis import Explanation, Forecast
     from jaxhp.confirm import Confirmation
@@ -138,7 +140,7 @@ class Study:
             self._fold.apply(record)
         check_header(self._log.url, name, records[0], header, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler)
-        self._training: Training | None = None  # this process's hold on the lanes
+        self._training: Training[Stage] | None = None  # this process's hold on the lanes
         self._modelled: tuple[int, Model] | None = None  # the last surrogate that was asked for, and the log position it is of
         if self._fold.sampler != sampler.name and space is not None:
             self._session.append({"kind": "sampler", "sampler": sampler.name, "time": time.time()})
@@ -484,6 +486,46 @@ class Study:
         from jaxhp._run import run
 
         run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed, until)
+        return self
+
+    def optimize_in_parts(
+        self,
+        objective: PartObjective,
+        trials: int | None = None,
+        *,
+        steps: int | None = None,
+        scheduler: Scheduler | None = None,
+        evaluate_every: int | None = None,
+        workers: int = 1,
+        folder: str | Path | None = None,
+        callbacks: Sequence[SegmentCallback] = (),
+        timeout: float | None = None,
+    ) -> Study:
+        """Runs an objective that can save and restore, part by part, so that trials may pause, be promoted, or copy one another.
+
+        `objective(part) -> float | {metric: float}` trains from `part.step` to `part.until` with `part.params` (`jaxhp.Part`). It begins
+        with what is in the folder `part.restore`, or anew where that is None; leaves what a later part needs in the folder `part.save`; and
+        returns the value at `part.until`. Run again after an interruption, even a kill, it does the rest: the same parts, the same trials.
+
+        Args:
+            trials: how many trials the study shall hold in all.
+            steps: of a full run, in whatever unit the objective counts.
+            scheduler: who is given more steps, such as `jaxhp.pbt(every=500)` or `jaxhp.asha()`; the study's own, or everyone to the end.
+            evaluate_every: steps of a part; by default the scheduler's wish, or a twentieth of `steps`.
+            workers: threads that run parts side by side; they wait for each other after each part. The study keeps to the number.
+            folder: where parts save; by default beside an SQLite storage. What no trial needs any more is removed.
+            callbacks: each is called as `callback(study, progress)` when the parts that ran side by side have ended (`jaxhp.Progress`).
+            timeout: seconds after which no further part starts.
+
+        Returns:
+            The study, for `study.optimize_in_parts(...).best`.
+
+        Raises:
+            StudyError: an argument is not valid, or differs from what the study was trained with. ObjectiveError: all parts raise.
+        """
+        from jaxhp._parts import optimize_in_parts
+
+        optimize_in_parts(self, objective, trials, steps, scheduler, evaluate_every, workers, folder, callbacks, timeout)
         return self
 
     def train(

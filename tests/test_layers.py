@@ -25,6 +25,7 @@ STOREYS = {
             "_lineage",
             "_outcomes",
             "_owner",
+            "_parts",
             "_programs",
             "_rows",
             "_run",
