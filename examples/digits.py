@@ -4,13 +4,14 @@
 at the end (test). The network is an MLP with a cosine learning rate.
 
 Every hyperparameter is an input of one compiled program, in which configurations train side by side: the optimiser is chosen by
-`jax.lax.switch`, a smaller batch is a part of the largest one, width and depth are masks over the largest network. Configurations that
-look bad early leave their lane to others (ASHA). examples/digits_objective.py tunes without lanes, one configuration after another.
+`jaxhp.masks.switch_optimizer`, a smaller batch is a part of the largest one, width and depth are masks over the largest network.
+Configurations that look bad early leave their lane to others (ASHA). examples/digits_objective.py tunes without lanes, one
+configuration after another.
 """
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -79,25 +80,10 @@ class MLP(nnx.Module):
         return self.logits(x)
 
 
-def switch(choice: jax.Array, transforms: list[optax.GradientTransformation]) -> optax.GradientTransformation:
-    """The transform that `choice`, a traced index, names."""
-
-    def update(i: int, gradient: optax.Updates, state: optax.OptState, params: optax.Params) -> tuple[optax.Updates, optax.OptState]:
-        updates, own = transforms[i].update(gradient, state[i], params)
-        return updates, (*state[:i], own, *state[i + 1 :])
-
-    return optax.GradientTransformation(
-        init=lambda params: tuple(t.init(params) for t in transforms),
-        update=lambda gradient, state, params=None: jax.lax.switch(
-            choice, [partial(update, i) for i in range(len(transforms))], gradient, state, params
-        ),
-    )
-
-
 def optimizer(h: Hyperparameters) -> optax.GradientTransformation:
     """SGD with momentum, AdamW or Lion, with weight decay and a cosine learning rate."""
     return optax.chain(
-        switch(h["optimizer"], [optax.trace(h["momentum"]), optax.scale_by_adam(), optax.scale_by_lion()]),
+        jaxhp.masks.switch_optimizer(h["optimizer"], [optax.trace(h["momentum"]), optax.scale_by_adam(), optax.scale_by_lion()]),
         optax.add_decayed_weights(h["weight_decay"]),
         optax.scale_by_learning_rate(optax.cosine_decay_schedule(h["learning_rate"], steps)),
     )

@@ -393,25 +393,14 @@ def test_a_group_of_the_parameters_may_be_schedule_free() -> None:
 
 
 def test_before_its_first_step_and_where_a_switch_chose_another_a_schedule_free_state_does_not_count() -> None:
-    options = [free(0.1), optax.sgd(0.1)]
+    def switched(i: int) -> optax.GradientTransformation:
+        return jaxhp.masks.switch_optimizer(i, [free(0.1), optax.sgd(0.1)])
 
-    def switched(i: int) -> Any:
-        def update(g: Any, state: Any, params: Any = None) -> Any:
-            branches = [lambda g, s, p, k=k: _chosen(options, k, g, s, p) for k in range(2)]
-            return jax.lax.switch(i, branches, g, state, params)
-
-        return optax.GradientTransformation(lambda params: tuple(o.init(params) for o in options), update)
-
-    close(eval_params(options[0].init(NET), NET), NET)
+    close(eval_params(free(0.1).init(NET), NET), NET)
     params, state = stepped(switched(1))
     close(eval_params(state, params), params)
     params, state = stepped(switched(0))
     close(eval_params(state, params), optax.contrib.schedule_free_eval_params(state[0], params))
-
-
-def _chosen(options: list[Any], k: int, g: Any, states: Any, params: Any) -> Any:
-    updates, own = options[k].update(g, states[k], params)
-    return updates, (*states[:k], own, *states[k + 1 :])
 
 
 def test_a_study_reports_and_tests_the_averaged_network() -> None:
