@@ -314,6 +314,13 @@ def test_lanes_and_scheduler_can_be_chosen_by_option() -> None:
     assert len(told()) == 20
 
 
+@pytest.mark.parametrize("name", ["hyperband", "median_stopping", "pbt", "pb2"])
+def test_every_scheduler_has_its_name(name: str) -> None:
+    assert in_lanes("--scheduler", name).exit_code == 0
+    study = jaxhp.Study.open("sqlite:///descent.db", "descent")
+    assert study.scheduler is not None and study.scheduler.startswith(f"{name}(") and len(study.finished) == 12
+
+
 def test_an_own_test_function_goes_before_the_test_split() -> None:
     own = LANES + "\n    test = lambda params: {'own': params['rate']}\n"
     output = in_lanes(text=own).output
@@ -387,6 +394,12 @@ def test_ctrl_c_while_lanes_train_ends_with_130_and_loses_nothing() -> None:
         (("", ""), ("--lanes", "many"), "expected a number or `auto`"),
         (("", ""), ("--scheduler", "magic"), "'magic' is unknown; choose one of none, asha"),
         (("", ""), ("--objective",), "does not define `objective`"),
+        (("", ""), ("--scheduler", "magic"), "hyperband, median_stopping, pbt, pb2, or write one into the file"),
+        (
+            ("def trainable()", "objective = lambda trial: 1.0\n    def trainable()"),
+            ("--objective", "--scheduler", "pbt"),
+            "scheduler 'pbt' must know how long a run is, which an objective does not tell; use a file with a `trainable`",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_or_an_option_of_lanes_is_explained_with_2(

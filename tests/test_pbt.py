@@ -340,6 +340,10 @@ def test_a_schedule_may_name_some_of_the_parameters() -> None:
 COARSE = Space({"n": Int(1, 4)})
 
 
+def reporting(trial: jaxhp.Trial) -> float:
+    return float(trial.report(1, 1.0))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -364,6 +368,8 @@ COARSE = Space({"n": Int(1, 4)})
             lambda: replay(Schedule((0,), ({"x": 7.0},), (0,), 1)).init(problem(9), 0),
             r"schedule.params: x=7.0 is outside \[0, 1\]",
         ),
+        (lambda: jaxhp.Study(COARSE, scheduler=pbt(1, mutate=("n",))).optimize(reporting, 1, raise_errors=True), "optimize_in_parts"),
+        (lambda: jaxhp.Study(COARSE, scheduler=replay(Schedule((0,), ({},), (0,), 1))).optimize(reporting, 1, raise_errors=True), "itself"),
         (lambda: Schedule.from_json({"steps": [0]}), "from_json: expected what to_json returned.*KeyError"),
     ],
 )

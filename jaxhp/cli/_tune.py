@@ -32,7 +32,9 @@ def tune(
     lanes: Annotated[str | None, _option("Configurations of a trainable that train at once.", "N", "the file's, else auto")] = None,
     objective: Annotated[bool, typer.Option("--objective", help="Call the file's objective although it has a trainable.")] = False,
     sampler: Annotated[str | None, _option("auto, random_search, sobol, ... by name.", "NAME", "the file's, else auto")] = None,
-    scheduler: Annotated[str | None, _option("none, asha or successive_halving.", "NAME", "the file's, else none")] = None,
+    scheduler: Annotated[
+        str | None, _option("none, asha, successive_halving, hyperband, median_stopping, pbt or pb2.", "NAME", "the file's, else none")
+    ] = None,
     seed: Annotated[int | None, _option("Names every random draw.", "N", "0", min=0)] = None,
     storage: Annotated[str | None, _option("Database file or URL.", "DB", "stem of FILE + .db, here")] = None,
     name: Annotated[str | None, _option("Of the study in its database.", "NAME", "stem of FILE")] = None,

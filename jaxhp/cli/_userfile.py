@@ -122,22 +122,34 @@ def named_sampler(name: str) -> Sampler:
 
 
 def named_scheduler(name: str, steps: int | None) -> Scheduler | None:
-    """A scheduler whose first rung is at a ninth of a full run, where the number of its steps is known; None for "none".
+    """The scheduler of a name: its first rung is at a ninth of a full run of known length, a round takes a twentieth. None for "none".
 
     Raises:
-        StudyError: no scheduler has this name.
+        StudyError: no scheduler has this name, or it needs to know how long a run is.
 
-    >>> named_scheduler("asha", 900).name
-    'asha(eta=3, min_steps=100)'
+    >>> named_scheduler("asha", 900).name, named_scheduler("pbt", 900).name
+    ('asha(eta=3, min_steps=100)', 'pbt(every=45, population=20)')
     """
     from jaxhp import schedulers
 
-    known: dict[str, Callable[..., Scheduler]] = {"asha": schedulers.asha, "successive_halving": schedulers.successive_halving}
+    by_rungs: dict[str, Callable[..., Scheduler]] = {
+        "asha": schedulers.asha,
+        "successive_halving": schedulers.successive_halving,
+        "hyperband": schedulers.hyperband,
+        "median_stopping": schedulers.median_stopping,
+    }
+    by_rounds: dict[str, Callable[..., Scheduler]] = {"pbt": schedulers.pbt, "pb2": schedulers.pb2}
     if name == "none":
         return None
-    if name not in known:
-        raise StudyError(f"scheduler {name!r} is unknown; choose one of none, {', '.join(known)}, or write one into the file")
-    return known[name](min_steps=1 if steps is None else max(1, steps // 9))
+    if name not in by_rungs and name not in by_rounds:
+        known = ", ".join([*by_rungs, *by_rounds])
+        raise StudyError(f"scheduler {name!r} is unknown; choose one of none, {known}, or write one into the file")
+    if steps is None and (name in by_rounds or name == "hyperband"):
+        remedy = "scheduler = jaxhp.hyperband(max_steps=...) in the file" if name == "hyperband" else "a file with a `trainable`"
+        raise StudyError(f"scheduler {name!r} must know how long a run is, which an objective does not tell; use {remedy}")
+    if name in by_rounds:
+        return by_rounds[name](every=max(1, (steps or 1) // 20))
+    return by_rungs[name](min_steps=1 if steps is None else max(1, steps // 9))
 
 
 def trainable_of(file: UserFile) -> Trainable:

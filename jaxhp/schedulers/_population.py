@@ -90,6 +90,11 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         return state
 
     def keep(state: PopulationState, numbers: Ints) -> Bools:
+        if state.problem.steps is None:
+            raise SchedulerError(
+                f"{name}: its members go on from saved weights, which a trial that only reports does not have; "
+                "use study.train, or study.optimize_in_parts with an objective that saves and restores"
+            )
         return np.array([_can_be_mended(state, number) for number in numbers.tolist()], dtype=np.bool_)
 
     def _can_be_mended(state: PopulationState, number: int) -> bool:

@@ -108,6 +108,8 @@ def replay(schedule: Schedule) -> Scheduler:
         return state
 
     def keep(state: ReplayState, numbers: Ints) -> Bools:
+        if state.problem.steps is None:
+            raise SchedulerError(f"{name}: it cannot change what a black box trains with; let the objective call schedule(step) itself")
         members = [state.members.get(number) for number in numbers.tolist()]
         return np.array([m is None or m.last < math.inf for m in members], dtype=np.bool_)
 
