@@ -73,7 +73,7 @@ class CNNNetwork:
                 part, there = f"layers_{s}_{i}", layer_there(i, layers)
                 kernel = (self.window, self.window, size, size_out)
                 widths = (None, None, channels, channels_out)
-                params[part] = kernel_part(named(key, part), kernel, widths, channels * area, there=there)
+                params[part] = kernel_part(named(key, part), kernel, widths, channels * area, there=there, bias=self.norm != "batch")
                 if self.norm is not None:
                     params[f"norms_{s}_{i}"] = norm_part(self.norm, size_out, channels_out, there)
                 size, channels = size_out, channels_out
@@ -96,7 +96,7 @@ class CNNNetwork:
         for s in range(self.stages):
             for i in range(largest(self.layers)):
                 p = at.params[f"layers_{s}_{i}"]
-                y = conv(x, p["kernel"], p["bias"])
+                y = conv(x, p["kernel"], p.get("bias"))
                 y = at.normed(self.norm, f"norms_{s}_{i}", y, width)
                 y = masked(activated(self.activation, at.hparams, y), width)
                 x = y if i == 0 else gated(layer_there(i, layers), y, x)

@@ -59,7 +59,9 @@ class MLPNetwork:
         params: Arrays = {}
         for i in range(largest(self.layers)):
             there, rows, fan = layer_there(i, layers), size if i else inputs, width if i else inputs
-            params[f"layers_{i}"] = kernel_part(named(key, f"layers_{i}"), (rows, size), (fan, width), fan, there=there)
+            params[f"layers_{i}"] = kernel_part(
+                named(key, f"layers_{i}"), (rows, size), (fan, width), fan, there=there, bias=self.norm != "batch"
+            )
             if self.norm is not None:
                 params[f"norms_{i}"] = norm_part(self.norm, size, width, there)
         params["head"] = kernel_part(named(key, "head"), (size, self.outputs), (width, None), width)

@@ -83,10 +83,15 @@ def kernel_part(
     fan: Width,
     outputs: int = 1,
     there: bool | jax.Array = True,
+    bias: bool = True,
 ) -> dict[str, jax.Array]:
-    """A kernel and a zero bias; the last `outputs` axes are those of the outputs."""
-    kernel = corner(variance_scaling(key, shape, fan), widths)
-    return present({"kernel": kernel, "bias": jnp.zeros(shape[-outputs:])}, there)
+    """A kernel and a zero bias; the last `outputs` axes are those of the outputs.
+
+    What follows may not notice a bias (batch normalisation, the softmax over keys): then there is to be none, for its gradient is rounding
+    error, which optimisers like Adam and Lion blow up to full steps.
+    """
+    part = {"kernel": corner(variance_scaling(key, shape, fan), widths)}
+    return present(part | {"bias": jnp.zeros(shape[-outputs:])} if bias else part, there)
 
 
 def norm_part(norm: Norm, size: int, width: Width, there: bool | jax.Array = True) -> dict[str, jax.Array]:

@@ -98,7 +98,7 @@ class TransformerNetwork:
             there = layer_there(i, layers)
             for name in ("query", "key", "value"):
                 part = f"layers_{i}_{name}"
-                params[part] = kernel_part(named(key, part), (size, h, f), (width, heads, features), width, 2, there)
+                params[part] = kernel_part(named(key, part), (size, h, f), (width, heads, features), width, 2, there, bias=name != "key")
             for name, rows, columns, fan in (
                 ("project", (h, f), (heads, features), heads * features),
                 ("down", (wide,), (hidden,), hidden),
@@ -169,5 +169,6 @@ class TransformerNetwork:
         return dense(hidden, **at.params[f"layers_{i}_down"], width=width)
 
     @staticmethod
-    def _headed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return jnp.einsum("ntd,dhf->nthf", x, kernel) + bias
+    def _headed(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        y = jnp.einsum("ntd,dhf->nthf", x, kernel)
+        return y if bias is None else y + bias
