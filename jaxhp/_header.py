@@ -1,15 +1,114 @@
-"""Record 0 of a log: an existing study must be the one that its new caller describes."""
+"""Record 0 of a log: what the arguments of `Study` say; an existing study must be the one that its new caller describes."""
 
 from __future__ import annotations
 
+import time
 import warnings
+from typing import Any
 
+from jaxhp import __version__
 from jaxhp._fold import Fold
-from jaxhp._types import Record
-from jaxhp.errors import StudyError
+from jaxhp._kernel import isa
+from jaxhp._types import Record, Sampler, Scheduler
+from jaxhp.errors import LogConflict, StudyError
 from jaxhp.space import Space
+from jaxhp.storage import Log
 
 _REMEDY = {"outcomes": "the same metric=, direction= and constraints=", "lag": "the same lag=", "stochastic": "the same stochastic="}
+
+
+def check_arguments(space: Any, sampler: Any, scheduler: Any, name: Any, seed: Any, lag: Any) -> None:
+    """Raises StudyError unless these arguments of `Study` are what they should be."""
+    if space is not None and not isinstance(space, Space):
+        raise StudyError(f"space: expected a jaxhp.Space, got {type(space).__name__}; wrap the parameters: jaxhp.Space({{...}})")
+    if sampler is not None and not isinstance(sampler, Sampler):
+        raise StudyError(
+            f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?"
+        )
+    if scheduler is not None and not isinstance(scheduler, Scheduler):
+        raise StudyError(
+            f"scheduler: expected a jaxhp scheduler such as jaxhp.asha(), got {scheduler!r}; is a pair of parentheses missing?"
+        )
+    if not isinstance(name, str) or not name:
+        raise StudyError(f"name: expected a non-empty string, got {name!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
+        raise StudyError(f"seed: expected an integer in [0, 2**63), got {seed!r}")
+    if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 1):
+        raise StudyError(f"lag: expected a positive number of trials or None, got {lag!r}")
+
+
+def header(
+    space: Space | None,
+    sampler: Sampler,
+    scheduler: Scheduler | None,
+    outcomes: list[list[Any]],
+    seed: int | None,
+    lag: int | None,
+    stochastic: bool,
+) -> Record:
+    """The record that describes a new study."""
+    return {
+        "kind": "study",
+        "version": __version__,
+        "isa": isa(),
+        "space": space.to_json() if space is not None else None,
+        "outcomes": outcomes,
+        "seed": seed if seed is not None else 0,
+        "lag": lag,
+        "stochastic": bool(stochastic),
+        "sampler": sampler.name,
+        "scheduler": scheduler.name if scheduler is not None else None,
+        "time": time.time(),
+    }
+
+
+def founded(log: Log, name: str, described: Record) -> list[Record]:
+    """The records of the study of this name, which is founded where there is none.
+
+    Raises:
+        StudyError: there is none, and no space to found it with.
+    """
+    records = log.read(name)
+    if records:
+        return records
+    if described["space"] is None:
+        known = ", ".join(map(repr, log.studies())) or "none"
+        raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {known}. Pass a space to create it")
+    try:
+        log.append(name, [described], at=0)
+    except LogConflict:  # another process created it just now
+        return log.read(name)
+    return [described]
+
+
+def existing(log: Log, name: str | None) -> str:
+    """The name of an existing study; it may be left out where there is one only.
+
+    Raises:
+        StudyError: no such study, or several and no name.
+    """
+    names = log.studies()
+    if name is None:
+        if len(names) != 1:
+            raise StudyError(f"{log.url} holds {len(names)} studies: {', '.join(map(repr, names)) or 'none'}; say which one with name=")
+        name = names[0]
+    if name not in names:
+        raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {', '.join(map(repr, names)) or 'none'}")
+    return name
+
+
+def arguments_of(logged: Record) -> dict[str, Any]:
+    """The arguments of `Study` that this header was made from, the space aside."""
+    return {
+        "directions": {name: direction for name, direction, threshold in logged["outcomes"] if threshold is None},
+        "constraints": {
+            name: f"{'<=' if direction == 'minimize' else '>='} {threshold!r}"
+            for name, direction, threshold in logged["outcomes"]
+            if threshold is not None
+        },
+        "lag": logged["lag"],
+        "stochastic": logged["stochastic"],
+    }
 
 
 def check_header(url: str, name: str, logged: Record, described: Record, fold: Fold, space: Space | None, seed: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp._types import Direction, Outcome
+from jaxhp._types import Direction, Outcome, Record
 from jaxhp.errors import StudyError
 
 
@@ -63,6 +63,29 @@ def metrics(outcomes: Sequence[Outcome], value: Any, what: str) -> dict[str, flo
         names = ", ".join(o.name for o in outcomes)
         raise StudyError(f"{what}: expected a dict with the metrics {names}, got {value!r}")
     return {outcomes[0].name: scalar(value, what)}
+
+
+def result(outcomes: Sequence[Outcome], number: int, value: Any, error: str | None, noise: Any, cost: float | None) -> Record:
+    """What is told of a trial, as a record without its step and time; a value that is not finite is a failure.
+
+    Raises:
+        StudyError: there is neither value nor error, a metric is missing or not a number, or noise is negative or not finite.
+    """
+    values = {} if value is None else metrics(outcomes, value, f"trial {number}")
+    if value is None and error is None:
+        raise StudyError(f"tell(trial {number}): a value is missing; tell a number, or error='why there is none'")
+    record: Record = {"kind": "tell", "number": number, "status": "complete", "values": values}
+    bad = [k for k, v in values.items() if not math.isfinite(v)]
+    if error is not None or bad:
+        record["status"] = "failed"
+        record["error"] = error if error is not None else f"{bad[0]} is {values[bad[0]]}"
+    if noise is not None:
+        record["noise"] = metrics(outcomes, noise, f"noise of trial {number}")
+        if any(v < 0 or not math.isfinite(v) for v in record["noise"].values()):
+            raise StudyError(f"tell(trial {number}): noise {noise!r} must be finite and not negative")
+    if cost is not None:
+        record["cost"] = float(cost)
+    return record
 
 
 def _name(key: Any, what: str) -> str:

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from jaxhp import __version__
 from jaxhp._fold import Fold
-from jaxhp._header import check_header
-from jaxhp._kernel import isa
-from jaxhp._outcomes import described, metrics, satisfied
+from jaxhp._header import arguments_of, check_arguments, check_header, existing, founded, header
+from jaxhp._outcomes import described, metrics, result, satisfied
 from jaxhp._session import Session, listed
 from jaxhp._slopes import slopes
-from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Scheduler, Status, Trials
-from jaxhp.errors import LogConflict, MissingExtra, SpaceExhausted, StudyError
+from jaxhp._types import Direction, Floats, Outcome, Params, Sampler, Scheduler, Status, Trials
+from jaxhp.errors import SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
 from jaxhp.space import Space
 from jaxhp.storage import Log, open_log
@@ -89,22 +87,7 @@ class Study:
         lag: int | None = None,
         stochastic: bool = False,
     ) -> None:
-        if space is not None and not isinstance(space, Space):
-            raise StudyError(f"space: expected a jaxhp.Space, got {type(space).__name__}; wrap the parameters: jaxhp.Space({{...}})")
-        if sampler is not None and not isinstance(sampler, Sampler):
-            raise StudyError(
-                f"sampler: expected a jaxhp sampler such as jaxhp.random_search(), got {sampler!r}; is a pair of parentheses missing?"
-            )
-        if scheduler is not None and not isinstance(scheduler, Scheduler):
-            raise StudyError(
-                f"scheduler: expected a jaxhp scheduler such as jaxhp.asha(), got {scheduler!r}; is a pair of parentheses missing?"
-            )
-        if not isinstance(name, str) or not name:
-            raise StudyError(f"name: expected a non-empty string, got {name!r}")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
-            raise StudyError(f"seed: expected an integer in [0, 2**63), got {seed!r}")
-        if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 1):
-            raise StudyError(f"lag: expected a positive number of trials or None, got {lag!r}")
+        check_arguments(space, sampler, scheduler, name, seed, lag)
         if sampler is None:
             from jaxhp.samplers import auto
 
@@ -112,33 +95,13 @@ class Study:
         self.name = name
         self._lock = threading.RLock()
         self._log = open_log(storage)
-        header: Record = {
-            "kind": "study",
-            "version": __version__,
-            "isa": isa(),
-            "space": space.to_json() if space is not None else None,
-            "outcomes": described(direction, metric, directions, constraints),
-            "seed": seed if seed is not None else 0,
-            "lag": lag,
-            "stochastic": bool(stochastic),
-            "sampler": sampler.name,
-            "scheduler": scheduler.name if scheduler is not None else None,
-            "time": time.time(),
-        }
-        records = self._log.read(name)
-        if not records:
-            if space is None:
-                known = ", ".join(map(repr, self._log.studies())) or "none"
-                raise StudyError(f"there is no study {name!r} in {self._log.url}; it holds: {known}. Pass a space to create it")
-            try:
-                self._log.append(name, [header], at=0)
-                records = [header]
-            except LogConflict:  # another process created it just now
-                records = self._log.read(name)
+        outcomes = described(direction, metric, directions, constraints)
+        mine = header(space, sampler, scheduler, outcomes, seed, lag, stochastic)
+        records = founded(self._log, name, mine)
         self._fold = Fold(records[0], space)
         for record in records[1:]:
             self._fold.apply(record)
-        check_header(self._log.url, name, records[0], header, self._fold, space, seed)
+        check_header(self._log.url, name, records[0], mine, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler)
         self._training: Training[Stage] | None = None  # this process's hold on the lanes
         self._modelled: tuple[int, Model] | None = None  # the last surrogate that was asked for, and the log position it is of
@@ -153,23 +116,8 @@ class Study:
             StudyError: no such study, or several and no name.
         """
         log = open_log(storage)
-        names = log.studies()
-        if name is None:
-            if len(names) != 1:
-                raise StudyError(f"{log.url} holds {len(names)} studies: {', '.join(map(repr, names)) or 'none'}; say which one with name=")
-            name = names[0]
-        if name not in names:
-            raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {', '.join(map(repr, names)) or 'none'}")
-        header = log.read(name)[0]
-        objectives = {o[0]: o[1] for o in header["outcomes"] if o[2] is None}
-        constraints = {o[0]: f"{'<=' if o[1] == 'minimize' else '>='} {o[2]!r}" for o in header["outcomes"] if o[2] is not None}
-        arguments = {
-            "directions": objectives,
-            "constraints": constraints,
-            "lag": header["lag"],
-            "stochastic": header["stochastic"],
-        } | arguments
-        return cls(storage=log, name=name, **arguments)
+        name = existing(log, name)
+        return cls(storage=log, name=name, **(arguments_of(log.read(name)[0]) | arguments))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -280,25 +228,11 @@ class Study:
         Raises:
             MissingExtra: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as e:
-            raise MissingExtra('to_pandas needs pandas: pip install "jaxhp[plot]"') from e
+        from jaxhp._frame import frame
+
         with self._lock:
             trials = sorted([*self.finished, *self.running], key=operator.attrgetter("number"))
-        metrics = dict.fromkeys([o.name for o in self.outcomes] + [k for t in trials for k in t.values])
-        differentiated = [name for name in self.space.names if any(name in t.gradient for t in trials)]
-        rows = [
-            {"number": t.number, "status": t.status.name.lower()}
-            | {f"params.{name}": t.params.get(name) for name in self.space.names}
-            | {f"values.{name}": t.values.get(name, math.nan) for name in metrics}
-            | {f"gradient.{name}": t.gradient.get(name, math.nan) for name in differentiated}
-            | {"seconds": t.seconds, "error": t.error}
-            for t in trials
-        ]
-        groups = {"params": self.space.names, "values": metrics, "gradient": differentiated}
-        columns = ["number", "status", *(f"{group}.{name}" for group, names in groups.items() for name in names), "seconds", "error"]
-        return pd.DataFrame(rows, columns=columns)
+        return frame(trials, self.space.names, [o.name for o in self.outcomes])
 
     # -- ask and tell ----------------------------------------------------------------------------------------------
 
@@ -354,20 +288,7 @@ class Study:
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
             raise StudyError(f"tell: expected a Trial or its number, got {trial!r}")
         number = int(number)
-        values = {} if value is None else metrics(self.outcomes, value, f"trial {number}")
-        if value is None and error is None:
-            raise StudyError(f"tell(trial {number}): a value is missing; tell a number, or error='why there is none'")
-        record: Record = {"kind": "tell", "number": number, "status": "complete", "values": values}
-        bad = [k for k, v in values.items() if not math.isfinite(v)]
-        if error is not None or bad:
-            record["status"] = "failed"
-            record["error"] = error if error is not None else f"{bad[0]} is {values[bad[0]]}"
-        if noise is not None:
-            record["noise"] = metrics(self.outcomes, noise, f"noise of trial {number}")
-            if any(v < 0 or not math.isfinite(v) for v in record["noise"].values()):
-                raise StudyError(f"tell(trial {number}): noise {noise!r} must be finite and not negative")
-        if cost is not None:
-            record["cost"] = float(cost)
+        record = result(self.outcomes, number, value, error, noise, cost)
         with self._lock:
             self._session.sync()
             self._check_running(number)
@@ -569,8 +490,9 @@ class Study:
             timeout: seconds after which training pauses at the next segment.
             mesh: a `jax.sharding.Mesh` to spread the lanes over, by its first axis; further ones are for models larger than a device
                 (`Trainable.spec`).
-            buckets: where the trainable is `jaxhp.padded`: which sizes share a program. "auto" plans that from what a step and a compilation
-                cost (`jaxhp.plan_buckets`, docs/structure.md); 1 pads everything; `[64, 256]` says it. The study keeps to the plan.
+            buckets: where the trainable is `jaxhp.padded`: which sizes share a program. "auto" plans that from what a step and a
+                compilation cost (`jaxhp.plan_buckets`, docs/structure.md); 1 pads everything; `[64, 256]` says it. The study keeps to the
+                plan.
 
         Returns:
             The study, for `study.train(...).best`.

@@ -21,6 +21,7 @@ STOREYS = {
             "_berths",
             "_course",
             "_fold",
+            "_frame",
             "_header",
             "_lineage",
             "_outcomes",
@@ -55,7 +56,7 @@ DOORS = {
     "plotly": {"report"},
     "tensorboardX": {"interop._tensorboard"},
     "wandb": {"interop._wandb"},
-    "pandas": {"study"},
+    "pandas": {"_frame"},
     "hypothesis": {"testing"},
 }
 
