@@ -172,7 +172,8 @@ class Training(Generic[S]):
 
     def _changes(self, number: int, u: Floats) -> bool:
         """Whether this is another point than the trial's."""
-        return not np.array_equal(u, self.study._fold.u(number), equal_nan=True)
+        known = self.study._fold.u(number)
+        return u.tobytes() != known.tobytes() and not np.array_equal(u, known, equal_nan=True)
 
     def _append(self, record: Record) -> None:
         """Appends to the course.
