@@ -35,6 +35,7 @@ _MODULE_OF = {
     "sequence": "samplers",
     "mixture": "samplers",
     "freeze": "samplers",
+    "hypergradient_descent": "samplers",
     "warm_start": "samplers",
     "asha": "schedulers",
     "successive_halving": "schedulers",

@@ -38,6 +38,7 @@ from jaxhp.samplers import bayes as bayes
 from jaxhp.samplers import coarse_to_fine as coarse_to_fine
 from jaxhp.samplers import freeze as freeze
 from jaxhp.samplers import grid_search as grid_search
+from jaxhp.samplers import hypergradient_descent as hypergradient_descent
 from jaxhp.samplers import mixture as mixture
 from jaxhp.samplers import random_search as random_search
 from jaxhp.samplers import sequence as sequence

@@ -23,6 +23,7 @@ NASTY = (
     "paused and promoted",
     "some outcomes missing",
     "foreign",
+    "slopes of all kinds",
 )
 
 
@@ -68,6 +69,11 @@ def value(u: Floats, outcomes: int) -> Floats:
     """(n, m) a smooth function of (n, d) points, for laws that need a result and not a hard one."""
     x = np.nan_to_num(u, nan=0.5)
     return np.stack([((x - 0.3 - 0.1 * i) ** 2).sum(axis=1) for i in range(outcomes)], axis=1)
+
+
+def slope(u: Floats) -> Floats:
+    """(n, d) dy/du of `value` for one outcome; NaN where inactive."""
+    return 2.0 * (u - 0.3)
 
 
 def drawn(problem: Problem, seed: int, n: int, purpose: str) -> Floats:
@@ -124,6 +130,11 @@ def nasty_history(name: str, problem: Problem, seed: int = 0, n: int = 24) -> Tr
         return joined(
             [asked, pauses, part(told, n // 3, n // 2), part(pauses, n // 2, n)._replace(y=y[n // 2 :] + 0.5), part(told, n // 2, n)]
         )
+    if name == "slopes of all kinds":
+        gradient = slope(u)
+        gradient[1::6], gradient[2::6], gradient[3::6] = np.nan, np.inf, 1e300
+        gradient[4::6, 0] = np.nan
+        return joined([asked, told._replace(gradient=gradient)])
     if name == "foreign":
         return told._replace(number=-1 - number)
     return joined([asked, told])

@@ -15,7 +15,7 @@ import numpy as np
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.space import Space
-from jaxhp.testing._histories import NASTY, drawn, joined, nasty_history, part, rows, value
+from jaxhp.testing._histories import NASTY, drawn, joined, nasty_history, part, rows, slope, value
 
 Law = Callable[[Sampler, Problem, int], None]
 _LENGTH = 24  # trials of an ordinary run: beyond every start-up design of a small space
@@ -224,7 +224,8 @@ def _run(sampler: Sampler, problem: Problem, seed: int) -> tuple[Floats, Trials,
             if done % 5 == 3:
                 tell(rows(np.array([done]), u, np.full((1, m), np.nan), Status.FAILED))
             else:
-                tell(rows(np.array([done]), u, value(u, m), Status.COMPLETE))
+                told = rows(np.array([done]), u, value(u, m), Status.COMPLETE)
+                tell(told._replace(gradient=slope(u)) if m == 1 else told)
     history = joined(events) if events else rows(np.empty(0, np.int64), np.empty((0, problem.space.d)), outcomes=m)
     return np.array(points).reshape(len(points), problem.space.d), history, len(points)
 
