@@ -40,6 +40,11 @@ class Lineage:
         self._legs: dict[int, list[Leg]] = {}
         self._all: list[Leg] = []
 
+    @property
+    def numbers(self) -> list[int]:
+        """The trials that were changed, in order."""
+        return sorted(self._legs)
+
     def last(self, number: int, before: int | None = None) -> Leg | None:
         """A trial's last leg, or the last one that began before a record of the course; None where it was not changed until then."""
         return next((leg for leg in reversed(self._legs.get(number, ())) if before is None or leg.at < before), None)

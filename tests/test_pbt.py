@@ -21,7 +21,7 @@ from jaxhp.schedulers import _pb2
 from jaxhp.schedulers._exploit import tournament, truncation
 from jaxhp.schedulers._pbt import explored, perturbed
 from jaxhp.schedulers._population import Mark, Member
-from jaxhp.testing import rows
+from jaxhp.testing import check_scheduler, rows
 
 WIDE = Space(
     {
@@ -380,3 +380,34 @@ def test_bad_arguments_are_refused_by_name_value_and_remedy(make: Callable[[], A
 
 def test_the_names_are_at_the_front_door() -> None:
     assert (jaxhp.pbt, jaxhp.pb2, jaxhp.replay, jaxhp.Schedule) == (pbt, pb2, replay, Schedule)
+
+
+# -- the laws catch a population that breaks them ------------------------------------------------------------------------
+
+
+def altered(change: Callable[[Decision, Slots], Decision], **more: Any) -> Scheduler:
+    whole = pbt(3, 8)
+
+    def decide(state: Any, slots: Slots) -> Decision:
+        return change(whole.decide(state, slots), slots)
+
+    return whole._replace(decide=decide, name="broken", **more)
+
+
+def from_a_running_one(decision: Decision, slots: Slots) -> Decision:
+    copies = (decision.number >= 0) & (decision.parent >= 0)
+    return decision._replace(parent=np.where(copies, slots.running[0], decision.parent)) if len(slots.running) else decision
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (altered(lambda d, s: d, mutates=False), "is given another point than it was asked with|is given the weights of"),
+        (altered(lambda d, s: d._replace(u=d.u + 1.0)), "no canonical, feasible point of the space"),
+        (altered(from_a_running_one), r"goes on at step \d+, but the weights|which has none that wait"),
+        (altered(lambda d, s: d._replace(t=np.where(d.t > 0, d.t - 1, 0).astype(np.int32))), "but the weights of"),
+    ],
+)
+def test_a_broken_population_is_caught_by_the_law_it_breaks(scheduler: Scheduler, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_scheduler(scheduler)

@@ -102,13 +102,18 @@ def in_lanes() -> Study:
     return made.train(bowl(), trials=12, steps=20, lanes=4, scheduler=jaxhp.asha(eta=2, min_steps=5))
 
 
+def population() -> Study:
+    made = Study(RATES, sampler=jaxhp.sobol(), metric="loss", seed=3)
+    return made.train(bowl(), trials=6, steps=20, lanes=6, scheduler=jaxhp.pbt(4, 6, fraction=0.4))
+
+
 def running() -> Study:
     open_ended = usual()
     open_ended.ask()
     return open_ended
 
 
-STUDIES = [empty, single, usual, maximised, some_failed, all_failed, several, reported, stopped, in_lanes, running]
+STUDIES = [empty, single, usual, maximised, some_failed, all_failed, several, reported, stopped, in_lanes, population, running]
 
 
 def figures(text: str) -> list[dict[str, Any]]:
@@ -265,6 +270,22 @@ def test_stopped_trials_end_where_they_were_stopped_and_the_rungs_are_counted() 
         assert int(row[2]) == sum(ends[number] == float(row[0]) for number in cut)
     assert table.title in report.html(made)
     assert not _tables.stops(columns(reported())).rows
+
+
+def test_schedules_are_drawn_along_the_lineage_where_values_changed() -> None:
+    made = population()
+    drawn = figures(report.html(made))[-1]
+    changed = [n for n in range(6) if len(made.schedule(n).steps) > 1]
+    best = [trace for trace in drawn["data"] if trace["name"].startswith("best")]
+    lines = [trace for trace in drawn["data"] if trace["name"] == "trial"]
+    others = [n for n in changed if n != made.best.number]
+    assert len(changed) >= 2 and len(best) == (made.best.number in changed) and len(lines) == 1
+    x, y = lines[0]["x"], lines[0]["y"]
+    assert x.count(None) >= len(others) and x.count(20) == x.count(None)
+    first = made.schedule(others[0])
+    assert any(y[i : i + len(first.steps)] == [p["rate"] for p in first.params] for i in range(len(y)))
+    assert drawn["layout"]["yaxis"]["title"]["text"] == "rate"
+    assert "Schedules" not in report.html(in_lanes())
 
 
 def test_training_in_lanes_gives_the_same_figures_as_reports() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from jaxhp.errors import StorageError
 from jaxhp.report._columns import columns
 from jaxhp.report._page import page
+from jaxhp.report._schedules import changed
 from jaxhp.report._surrogate import explained
 from jaxhp.report._tables import Table, compact, failures, outlook
 
@@ -42,7 +43,7 @@ def html(study: Study, *, against: Mapping[str, Study] | None = None, tables: Se
     True
     """
     others = {label: columns(other) for label, other in (against or {}).items()}
-    return page(columns(study), others, [*tables, *outlook(study)], explained(study))
+    return page(columns(study), others, [*tables, *outlook(study)], explained(study), changed(study))
 
 
 def write(study: Study, path: str | Path, *, against: Mapping[str, Study] | None = None, tables: Sequence[Table] = ()) -> Path:

@@ -11,14 +11,19 @@ from typing import Any
 from jaxhp._types import Status
 from jaxhp.analysis import Explanation
 from jaxhp.errors import MissingExtra
-from jaxhp.report import _figures, _surrogate
+from jaxhp.report import _figures, _schedules, _surrogate
 from jaxhp.report._columns import Columns, Metric
 from jaxhp.report._figures import Figure
 from jaxhp.report._tables import Table, best, failures, number, shown, stops
+from jaxhp.schedulers import Schedule
 
 
-def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], explanation: Explanation | str) -> str:
+def page(
+    c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], explanation: Explanation | str, changed: dict[int, Schedule]
+) -> str:
     """The whole file; of a study that cannot be explained, the reason stands where its surrogate would.
+
+    `changed`: the schedules of trials that a scheduler changed, by number.
 
     Raises:
         MissingExtra: plotly is not installed.
@@ -44,6 +49,10 @@ def page(c: Columns, others: Mapping[str, Columns], tables: Sequence[Table], exp
         left_out = len(c.curves) - len(_figures.shown_curves(c))
         note = f"The curves of {left_out} trials that did worst are left out." if left_out else ""
         figures.append(("Learning curves", note, _figures.curves(c)))
+    drawn_schedules = _schedules.figure(c, changed)
+    if drawn_schedules is not None:
+        note = "What each trial's weights were trained with, by the trials that it descends from and by itself."
+        figures.append(("Schedules", note, drawn_schedules))
     parts = [_summary(c), *(_table(t) for t in tables), _table(best(c)), _table(_surrogate.relevance(explanation))]
     parts += [_figure(i, title, note) for i, (title, note, _) in enumerate(figures)]
     rungs = stops(c)
