@@ -46,7 +46,6 @@ class Fold:
         self.stochastic = bool(header["stochastic"])
         self.sampler = str(header["sampler"])
         self.scheduler: str | None = header.get("scheduler")
-        self._signs = [1.0 if o.direction == "minimize" else -1.0 for o in self.outcomes]
         self.position = 1  # log position after the last record applied
         self.rows = Rows(self.space.d, len(self.outcomes))
         self.ask_row: list[int] = []  # row of each trial's ask, by number
@@ -116,6 +115,10 @@ class Fold:
         steps = (int(self.rows.table.fidelity[self.tell_rows[n][-1]]) for n in self.owner if n in self._extras)
         return dict(sorted(Counter(steps).items()))
 
+    def told_values(self, row: int) -> dict[str, float]:
+        """The outcomes of a row as they were told; NaN where one is missing."""
+        return {o.name: o.sign * y for o, y in zip(self.outcomes, self.rows.table.y[row].tolist(), strict=True)}
+
     def _ask(self, record: Record) -> None:
         number = record["number"]
         if number != self.asked:
@@ -133,10 +136,14 @@ class Fold:
 
     def _lease(self, record: Record) -> None:
         number = record["number"]
+        self._take_back(number)
+        self.owner[number] = (record["owner"], record["time"])
+
+    def _take_back(self, number: int) -> None:
+        """A trial that was given back is so no more."""
         if number in self.released:
             self.released.remove(number)
             heapq.heapify(self.released)
-        self.owner[number] = (record["owner"], record["time"])
 
     def _release(self, record: Record) -> None:
         number = record["number"]
@@ -186,9 +193,7 @@ class Fold:
             self._encode_gradient(number, row)
         self.tell_rows.setdefault(number, []).append(row)
         self.final_row[number] = row
-        if number in self.released:
-            self.released.remove(number)
-            heapq.heapify(self.released)
+        self._take_back(number)
         if status == Status.FAILED:
             self.failed += 1
         elif status == Status.COMPLETE and y[0] < self._best_y and self._satisfied(y):
@@ -196,7 +201,7 @@ class Fold:
 
     def _encode_gradient(self, number: int, row: int) -> None:
         table = self.rows.table
-        table.gradient[row] = along_u(self.space, table.u[row], self._signs[0], self.gradients[number])
+        table.gradient[row] = along_u(self.space, table.u[row], self.outcomes[0].sign, self.gradients[number])
 
     def _enqueue(self, record: Record) -> None:
         self.queue.append(Queued(self.position, np.array(record["u"], dtype=np.float64), record["params"]))
@@ -281,14 +286,14 @@ class Fold:
 
     def _minimised(self, values: Values) -> list[float]:
         """y in the order of the outcomes; NaN where one is missing."""
-        return [sign * float(values.get(o.name, math.nan)) for o, sign in zip(self.outcomes, self._signs, strict=True)]
+        return [o.sign * float(values.get(o.name, math.nan)) for o in self.outcomes]
 
     def _deviations(self, noise: Values | None) -> float | list[float]:
         """Standard deviations in the order of the outcomes; NaN where one is missing."""
         return math.nan if noise is None else [float(noise.get(o.name, math.nan)) for o in self.outcomes]
 
     def _satisfied(self, y: list[float]) -> bool:
-        return all(o.threshold is None or v <= sign * o.threshold for o, v, sign in zip(self.outcomes, y, self._signs, strict=True))
+        return all(o.threshold is None or v <= o.sign * o.threshold for o, v in zip(self.outcomes, y, strict=True))
 
 
 _KINDS = {

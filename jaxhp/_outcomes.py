@@ -39,10 +39,7 @@ def described(
 
 def satisfied(outcomes: Sequence[Outcome], values: Mapping[str, float]) -> bool:
     """Whether told values meet every constraint."""
-    return all(
-        o.threshold is None or (values[o.name] <= o.threshold if o.direction == "minimize" else values[o.name] >= o.threshold)
-        for o in outcomes
-    )
+    return all(o.threshold is None or o.sign * values[o.name] <= o.sign * o.threshold for o in outcomes)
 
 
 def metrics(outcomes: Sequence[Outcome], value: Any, what: str) -> dict[str, float]:

@@ -152,8 +152,7 @@ class Session:
         """The result of a trial that was stopped and did not come back: its last report."""
         fold = self.fold
         row = fold.tell_rows[number][-1]
-        told = zip(fold.outcomes, fold.rows.table.y[row].tolist(), strict=True)
-        values = {o.name: y if o.direction == "minimize" else -y for o, y in told}
+        values = fold.told_values(row)
         step = float(fold.rows.table.fidelity[row])
         record = {"kind": "tell", "number": number, "status": "stopped", "values": values, "step": step, "time": time.time()}
         bad = next((name for name, value in values.items() if not math.isfinite(value)), None)

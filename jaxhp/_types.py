@@ -63,6 +63,11 @@ class Outcome(NamedTuple):
     direction: Direction = "minimize"
     threshold: float | None = None  # None: an objective
 
+    @property
+    def sign(self) -> float:
+        """1 where it is minimised, -1 where it is maximised: sign * value is y, and sign * y the value."""
+        return 1.0 if self.direction == "minimize" else -1.0
+
 
 class Problem(NamedTuple):
     """What a sampler or a scheduler is told once."""

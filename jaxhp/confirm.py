@@ -58,11 +58,10 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
             raise StudyError(f"confirm: {name} must be a positive number, got {count!r}")
     best = study.best  # raises where there is nothing to confirm
     outcome = study.outcomes[0]
-    sign = 1.0 if outcome.direction == "minimize" else -1.0
     done = [t for t in study.finished if t.status == Status.COMPLETE and satisfied(study.outcomes, t.values)]
     chosen: list[Trial] = []
     seen: set[bytes] = set()
-    for trial in [best, *sorted(done, key=lambda t: (sign * t.values[outcome.name], t.number))]:
+    for trial in [best, *sorted(done, key=lambda t: (outcome.sign * t.values[outcome.name], t.number))]:
         if trial.u.tobytes() not in seen and len(chosen) < top:
             seen.add(trial.u.tobytes())
             chosen.append(trial)
@@ -79,8 +78,8 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
                 )
                 recorded[trial.number, replicate] = value
             values.append(recorded[trial.number, replicate])
-        confirmations.append(_summary(trial, trial.values[outcome.name], values, sign))
-    return sorted(confirmations, key=lambda c: (math.isnan(c.mean), sign * c.mean))
+        confirmations.append(_summary(trial, trial.values[outcome.name], values, outcome.sign))
+    return sorted(confirmations, key=lambda c: (math.isnan(c.mean), outcome.sign * c.mean))
 
 
 def _summary(trial: Trial, told: float, values: list[float], sign: float) -> Confirmation:

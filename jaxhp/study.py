@@ -634,8 +634,7 @@ class Study:
         row = fold.final_row[number]
         table = fold.rows.table
         trial.status = Status(int(table.status[row]))
-        told = zip(self.outcomes, table.y[row].tolist(), strict=True)
-        trial.values = {o.name: y if o.direction == "minimize" else -y for o, y in told if not math.isnan(y)} | fold.values.get(number, {})
+        trial.values = {name: y for name, y in fold.told_values(row).items() if not math.isnan(y)} | fold.values.get(number, {})
         trial.gradient = {name: float(slope) for name, slope in fold.gradients.get(number, {}).items()}
         trial.error = fold.errors.get(number)
         trial.seconds = float(table.cost[row])

@@ -38,8 +38,7 @@ def most_trusted(study: Study) -> Trial:
         if trial.status == Status.COMPLETE and satisfied(study.outcomes, trial.values):
             repeats.setdefault(trial.u.tobytes(), []).append(trial)
     outcome = study.outcomes[0]
-    sign = 1.0 if outcome.direction == "minimize" else -1.0
-    told = [sign * np.array([t.values[outcome.name] for t in group]) for group in repeats.values()]
+    told = [outcome.sign * np.array([t.values[outcome.name] for t in group]) for group in repeats.values()]
     firsts = [group[0] for group in repeats.values()]
     candidates = np.sort(np.argsort([y.min() for y in told], kind="stable")[:CAP])
     expected = _expected(study, np.array([firsts[i].u for i in candidates]))

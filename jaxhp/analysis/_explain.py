@@ -73,7 +73,6 @@ def explain(study: Study) -> Explanation:
     relevance = total_effects(space, posterior, study.seed)
     loo = _leave_one_out(posterior, z, finite)
     noise = float(np.sqrt(variance)) * scale.slope if scale.slope is not None else np.inf
-    sign = 1.0 if outcome.direction == "minimize" else -1.0
     order = np.argsort(-relevance, kind="stable")
     return Explanation(
         study=study.name,
@@ -92,7 +91,7 @@ def explain(study: Study) -> Explanation:
         fits=model.fits,
         notes=tuple(_notes(space, model, posterior, loo, relevance, best)),
         suggestions=suggestions,
-        surrogate=Surrogate(space, posterior, scale, sign),
+        surrogate=Surrogate(space, posterior, scale, outcome.sign),
         best_u=None if best is None else best.u.copy(),
     )
 

@@ -112,7 +112,7 @@ def forecast(study: Study, more: int = 50) -> Forecast:
         metric=outcome.name,
         direction=outcome.direction,
         results=len(y),
-        best=best if outcome.direction == "minimize" else -best,
+        best=outcome.sign * best,
         more=more,
         chance=chance,
         gain=gain,
@@ -168,7 +168,7 @@ def history(study: Study) -> Floats:
     counts = (rows.status[told] == Status.COMPLETE) & np.isfinite(values).all(axis=1)
     for j, outcome in enumerate(fold.outcomes):
         if outcome.threshold is not None:
-            counts &= values[:, j] <= (outcome.threshold if outcome.direction == "minimize" else -outcome.threshold)
+            counts &= values[:, j] <= outcome.sign * outcome.threshold
     return np.where(counts, values[:, 0], np.inf)
 
 

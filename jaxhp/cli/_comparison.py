@@ -67,8 +67,7 @@ def best(study: Study) -> Trial | None:
     if sum(o.threshold is None for o in study.outcomes) == 1:
         return study.best
     first = study.outcomes[0]
-    sign = 1.0 if first.direction == "minimize" else -1.0
-    return min(front, key=lambda t: sign * t.values[first.name])
+    return min(front, key=lambda t: first.sign * t.values[first.name])
 
 
 def _tested(test: HeldOut | None, params: Params) -> dict[str, float]:

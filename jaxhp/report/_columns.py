@@ -98,7 +98,7 @@ def columns(study: Study) -> Columns:
     metrics = [
         Metric(
             name=o.name,
-            sign=1.0 if o.direction == "minimize" else -1.0,
+            sign=o.sign,
             objective=o.threshold is None,
             values=np.array([t.values.get(o.name, math.nan) for t in trials]),
         )

@@ -118,8 +118,7 @@ def _best(state: CoarseToFineState, top: int) -> list[Floats]:
         if outcome.threshold is None:
             rank += np.searchsorted(np.sort(y[:, i]), y[:, i])
         else:
-            sign = 1.0 if outcome.direction == "minimize" else -1.0
-            excess += np.maximum(y[:, i] - sign * outcome.threshold, 0.0)
+            excess += np.maximum(y[:, i] - outcome.sign * outcome.threshold, 0.0)
     chosen: dict[bytes, Floats] = {}
     for i in np.lexsort((rank, excess)):
         chosen.setdefault(keys(u[i][None])[0], u[i])
