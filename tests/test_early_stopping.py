@@ -242,11 +242,3 @@ def test_the_report_and_the_commands_show_what_was_stopped(tmp_path: Path) -> No
     page = tmp_path / "report.html"
     runner.invoke(cli.app, ["plot", str(path), "-o", str(page)])
     assert f", {count} stopped early" in page.read_text()
-
-
-def test_the_documented_example_runs() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "schedulers.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(block, {})
