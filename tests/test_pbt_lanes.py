@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_training_faults import Mortal
-from tiny import RATES, bowl, reports, results, same
+from tiny import RATES, WIDTHS, bowl, reports, results, same, widening
 
 import jaxhp
 from jaxhp import Float, Int, SchedulerError, Space, Status, Study, StudyError, _owner
@@ -253,3 +253,29 @@ def broken(**changes: Any) -> Scheduler:
 def test_a_scheduler_that_breaks_the_rules_is_told_which(scheduler: Scheduler, message: str, lived: Study) -> None:
     with pytest.raises(SchedulerError, match=message):
         trained(trials=4, scheduler=scheduler, lanes=lived.lanes)
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_takes_its_parents_width_and_moves_into_its_bucket() -> None:
+    def grown(buckets: Any) -> Study:
+        study = Study(WIDTHS, sampler=jaxhp.sobol(), metric="loss", seed=5)
+        scheduler = pbt(10, 8, fraction=0.4)
+        return study.train(widening(), trials=8, steps=40, lanes=8, evaluate_every=10, scheduler=scheduler, buckets=buckets)
+
+    whole, parted = grown(1), grown([4, 8])
+    width = {r["number"]: WIDTHS.params(np.array(r["u"]))["width"] for r in parted._log.read("study") if r["kind"] == "ask"}
+    crossed = 0
+    for record in decisions(parted):
+        before = dict(width)
+        for child, parent in zip(record["number"], record["parent"], strict=True):
+            if parent >= 0:
+                width[child] = before[parent]
+                crossed += (before[child] <= 4) != (before[parent] <= 4)
+                assert child == parent or WIDTHS.params(np.array(record["u"][str(child)]))["width"] == before[parent]
+    assert crossed >= 2 and width == {t.number: t.params["width"] for t in parted.finished}
+    assert changes(whole) == changes(parted)
+    assert [t.params["width"] for t in parted.finished] == [t.params["width"] for t in whole.finished]
+    assert [t.value for t in parted.finished] == pytest.approx([t.value for t in whole.finished], rel=1e-3)
+    assert parted._training is not None and [dock.compiled for dock in parted._training.stage.docks] == [1, 1]
