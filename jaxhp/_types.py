@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,9 @@ class Status(IntEnum):
     STOPPED = 3  # ended early by a scheduler; y is the last report
     REPORTED = 4  # an intermediate value of a running trial, at `fidelity`
     PAUSED = 5  # it left its lane, to be promoted or not; y is the last report. For samplers: `Study.trials` leaves it out
+
+
+ENDED: Final = (Status.COMPLETE, Status.FAILED, Status.STOPPED)  # of a trial that is told: nothing more will come
 
 
 class Dims(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from jaxhp._types import Ints, Status
+from jaxhp._types import ENDED, Ints
 from jaxhp.samplers._model import Model, kernel_kinds
 from jaxhp.samplers._sobol import startup_size
 
@@ -47,7 +47,7 @@ def modelled(study: Study) -> Model:
 def told_rows(fold: Fold) -> Ints:
     """The finished rows, in the order in which a sampler is told them."""
     rows = fold.rows.view(0, fold.rows.n)
-    told = np.flatnonzero(~np.isin(rows.status, (Status.PENDING, Status.REPORTED, Status.PAUSED)))
+    told = np.flatnonzero(np.isin(rows.status, ENDED))
     if fold.lag is not None:  # whoever was first
         told = told[np.argsort(rows.number[told], kind="stable")]
     return told

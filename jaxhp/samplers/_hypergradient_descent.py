@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxhp._rng import rng
-from jaxhp._types import Bools, Floats, Ints, Kind, Problem, Sampler, Status, Trials
+from jaxhp._types import ENDED, Bools, Floats, Ints, Kind, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cells import keys
 from jaxhp.samplers._outer import Outer
@@ -210,7 +210,7 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
             status = trials.status[i]
             if number not in state.seen:
                 state = met(state, number, trials.u[i], status)
-            if status in (Status.COMPLETE, Status.FAILED, Status.STOPPED):
+            if status in ENDED:
                 state = heard(state, number, Trials._make(column[i : i + 1] for column in trials))
         return state
 

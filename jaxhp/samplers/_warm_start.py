@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
+from jaxhp._types import ENDED, Floats, Ints, Outcome, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError, SpaceError
 from jaxhp.samplers._axes import encoded_value
 from jaxhp.space import Space
@@ -87,7 +87,7 @@ def warm_start(sampler: Sampler, source: Finished | tuple[Space, Trials]) -> Sam
 
 def _known(trials: Trials) -> Trials:
     """Copies of the rows that hold a result."""
-    told = ~np.isin(trials.status, (Status.PENDING, Status.REPORTED, Status.PAUSED))
+    told = np.isin(trials.status, ENDED)
     return Trials._make(np.array(column[told], order="C") for column in trials)
 
 

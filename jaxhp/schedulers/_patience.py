@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
+from jaxhp._types import ENDED, Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
 from jaxhp.schedulers._events import events
@@ -52,7 +52,7 @@ def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None =
         for _, number, status, step, y in events(rows):
             if status == Status.REPORTED:
                 state.curves.setdefault(number, Curve()).report(step, y)
-            elif status not in (Status.PENDING, Status.PAUSED):
+            elif status in ENDED:
                 state.curves.pop(number, None)
         return state._replace(inner=inner.tell(state.inner, rows))
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxhp._types import Bools, Decision, Floats, Ints, Problem, Scheduler, Slots, Status, Trials
+from jaxhp._types import ENDED, Bools, Decision, Floats, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._events import events
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
@@ -85,7 +85,7 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
                 state.populations.setdefault(number // population, {})[number] = member
             if status == Status.REPORTED and not member.final:
                 member.report(every, step, y, rows.u[i].copy())
-            elif status in (Status.COMPLETE, Status.FAILED, Status.STOPPED):
+            elif status in ENDED:
                 member.final = True
         return state
 
@@ -119,15 +119,20 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
             waiting = {n for n, m in members.items() if _round(m, every) == r and n not in elsewhere}
             keys = sorted((m.marks[r].value, n) for n, m in members.items() if r in m.marks)
             parents = exploit(state.seed, r, keys)
-            pairs: Pairs = []
-            for _, child in reversed(keys):
-                parent = next((n for n in parents.get(child, ()) if n in waiting), None)
-                if child in waiting and parent is not None:
-                    pairs.append((child, parent))
-            points = explore(state.problem, state.seed, members, r, pairs) if pairs else []
-            changed = {child: (parent, u) for (child, parent), u in zip(pairs, points, strict=True)}
-            order = [n for _, n in reversed(keys) if n in waiting]
-            return [Job(n, until(r), False, *changed.get(n, (None, None))) for n in order]
+            order = [n for _, n in reversed(keys)]
+            pairs = [
+                (child, parents[child][0]) for child in order if child in parents
+            ]  # whoever has gone on: so points do not depend on it
+            points = explore(state.problem, state.seed, members, r, pairs) if waiting & parents.keys() else []
+            changed: dict[int, tuple[int, Floats]] = {}
+            for (child, parent), u in zip(pairs, points, strict=False):
+                if parent in waiting:
+                    changed[child] = parent, u
+                    continue
+                other = next((n for n in parents[child] if n in waiting), None)  # it has ended
+                if other is not None and child in waiting:
+                    changed[child] = other, explore(state.problem, state.seed, members, r, [(child, other)])[0]
+            return [Job(n, until(r), False, *changed.get(n, (None, None))) for n in order if n in waiting]
 
         jobs: list[Job] = []
         standing = _standing(state, elsewhere, every, steps)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxhp._types import Floats, Problem, Status, Trials
+from jaxhp._types import ENDED, Floats, Problem, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._events import events
 
@@ -119,7 +119,7 @@ def fold_rows(
             asked(number)
         if status == Status.REPORTED:
             reported(number, trial, step, y)
-        elif status not in (Status.PENDING, Status.PAUSED) and not trial.final:
+        elif status in ENDED and not trial.final:
             finished(number, trial, status)
 
 

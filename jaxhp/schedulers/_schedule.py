@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._types import Bools, Decision, Floats, Ints, Params, Problem, Scheduler, Slots, Status, Trials
+from jaxhp._types import ENDED, Bools, Decision, Floats, Ints, Params, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError, SpaceError
 from jaxhp.schedulers._events import events
 from jaxhp.schedulers._placement import Job, fresh_jobs, place
@@ -103,7 +103,7 @@ def replay(schedule: Schedule) -> Scheduler:
             member = state.members.setdefault(number, Member(rows.u[i].copy()))
             if status == Status.REPORTED and not member.final:
                 member.report(1, step, y, rows.u[i].copy())
-            elif status in (Status.COMPLETE, Status.FAILED, Status.STOPPED):
+            elif status in ENDED:
                 member.final = True
         return state
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp._rng import rng
-from jaxhp._types import Decision, Ints, Outcome, Problem, Scheduler, Slots, Status, Trials
+from jaxhp._types import ENDED, Decision, Ints, Outcome, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.space import Space
 from jaxhp.testing._histories import NASTY, drawn, joined, nasty_history, part, rows
 
@@ -211,7 +211,7 @@ def nasty_rows_are_survived(scheduler: Scheduler, problem: Problem, seed: int) -
     law = "nasty rows are survived"
     for name in NASTY:
         history = nasty_history(name, problem, seed)
-        ended = np.isin(history.status, (Status.COMPLETE, Status.FAILED, Status.STOPPED))
+        ended = np.isin(history.status, ENDED)
         own = np.unique(history.number[history.number >= 0])
         try:
             state = _told(scheduler, problem, seed, history)
