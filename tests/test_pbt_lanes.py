@@ -96,10 +96,12 @@ def test_the_best_state_is_that_of_the_best_member(lived: Study) -> None:
     assert loss_of(lived.best_state) == pytest.approx(lived.best.value, rel=1e-6)
 
 
-def test_fewer_lanes_than_members_give_the_same_population(lived: Study) -> None:
-    narrow = trained(lanes=3)
-    assert sorted(changes(narrow)) == sorted(changes(lived))
-    assert [t.value for t in narrow.finished] == pytest.approx([t.value for t in lived.finished], rel=1e-4)
+@pytest.mark.parametrize("scheduler", [pbt(4, 8, fraction=0.4), pb2(4, 8)], ids=lambda s: s.name)
+def test_fewer_lanes_than_members_give_the_same_population(scheduler: Scheduler, lived: Study) -> None:
+    wide, narrow = trained(lanes=lived.lanes, scheduler=scheduler), trained(lanes=3, scheduler=scheduler)
+    assert sorted(changes(narrow)) == sorted(changes(wide))
+    assert [t.value for t in narrow.finished] == pytest.approx([t.value for t in wide.finished], rel=1e-4)
+    assert [t.params["rate"] for t in narrow.finished] == pytest.approx([t.params["rate"] for t in wide.finished], rel=1e-4)
 
 
 def test_given_up_weights_are_trained_again_along_their_lineage() -> None:
