@@ -56,6 +56,16 @@ _MODULE_OF = {
     "Lanes": "train",
     "Stream": "train",
     "optim": "train",
+    "value_and_hypergrad": "train.hypergrad",
+    "unit_gradient": "train.hypergrad",
+    "lane_key": "train.hypergrad",
+    "Reverse": "train.hypergrad",
+    "Forward": "train.hypergrad",
+    "Truncated": "train.hypergrad",
+    "Implicit": "train.hypergrad",
+    "SmoothedSlope": "train.hypergrad",
+    "OneStep": "train.hypergrad",
+    "Guarded": "train.hypergrad",
     "Progress": "_training",
     "Part": "_parts",
     "pareto_front": "pareto",
@@ -73,7 +83,7 @@ _MODULE_OF = {
     "MissingExtra": "errors",
 }
 _MODULES = ("analysis", "errors", "interop", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
-_INNER = {"masks": "train.masks"}  # modules of train/ that are used by their own names
+_INNER = {"hypergrad": "train.hypergrad", "masks": "train.masks"}  # modules of train/ that are used by their own names
 
 __all__ = [*_MODULE_OF, *_MODULES, *_INNER, "__version__"]
 

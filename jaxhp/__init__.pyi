@@ -65,11 +65,22 @@ from jaxhp.train import Plan as Plan
 from jaxhp.train import Stream as Stream
 from jaxhp.train import Trainable as Trainable
 from jaxhp.train import optim as optim
+from jaxhp.train import hypergrad as hypergrad
 from jaxhp.train import masks as masks
 from jaxhp.train import check_padding as check_padding
 from jaxhp.train import padded as padded
 from jaxhp.train import plan_buckets as plan_buckets
 from jaxhp.train import supervised as supervised
+from jaxhp.train.hypergrad import Forward as Forward
+from jaxhp.train.hypergrad import Guarded as Guarded
+from jaxhp.train.hypergrad import Implicit as Implicit
+from jaxhp.train.hypergrad import OneStep as OneStep
+from jaxhp.train.hypergrad import Reverse as Reverse
+from jaxhp.train.hypergrad import SmoothedSlope as SmoothedSlope
+from jaxhp.train.hypergrad import Truncated as Truncated
+from jaxhp.train.hypergrad import lane_key as lane_key
+from jaxhp.train.hypergrad import unit_gradient as unit_gradient
+from jaxhp.train.hypergrad import value_and_hypergrad as value_and_hypergrad
 from jaxhp.trial import Trial as Trial
 
 __version__: str
