@@ -4,8 +4,8 @@
     value       every entry into [-limit, limit]
     adaptive    g_i * min(1, limit * max(|w_i|, 1e-3) / |g_i|) for each unit i       Brock et al., 2021, eq. 3
 
-optax has all three and takes traced limits; but the derivative of its norms is NaN where a gradient is zero, as it is for dead and for
-masked units, and an infinite limit, which is off, is NaN times zero there. Here both are safe, which hypergradients need.
+optax has all three and takes traced limits; but derivatives through its norms are NaN where a norm is zero, as that of a dead or masked
+unit's gradient is, and at an infinite limit, which clips nothing. Here they are finite, which hypergradients need.
 """
 
 from __future__ import annotations
