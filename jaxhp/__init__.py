@@ -82,7 +82,7 @@ _MODULE_OF = {
     "MissingExtra": "errors",
 }
 _MODULES = ("analysis", "errors", "interop", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
-_INNER = {"hypergrad": "train.hypergrad", "masks": "train.masks", "optim": "train.optim"}  # modules of train/ that are used by their own names
+_INNER = {name: f"train.{name}" for name in ("hypergrad", "masks", "optim")}  # modules of train/ that are used by their own names
 
 __all__ = [*_MODULE_OF, *_MODULES, *_INNER, "__version__"]
 
