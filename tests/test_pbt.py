@@ -235,7 +235,12 @@ def test_constraints_hold_for_copies_too() -> None:
 def told(values: list[list[float]], x: list[list[float]]) -> dict[int, Member]:
     """Members by their values and points, round by round."""
     return {
-        n: Member(np.array([x[n][-1]]), float(len(row)), marks={r + 1: Mark(y, np.array([x[n][r]])) for r, y in enumerate(row)})
+        n: Member(
+            np.array([x[n][0]]),
+            np.array([x[n][-1]]),
+            float(len(row)),
+            marks={r + 1: Mark(y, np.array([x[n][r]])) for r, y in enumerate(row)},
+        )
         for n, row in enumerate(values)
     }
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from jaxhp import Float, Int, SchedulerError, Space, Status, Study, StudyError, 
 from jaxhp._types import Scheduler
 from jaxhp.schedulers import asha, pb2, pbt, replay
 from jaxhp.storage import MemoryLog
+from jaxhp.train import Lanes
 
 BOWL = bowl()
 WILD = Space({"rate": Float(1e-3, 1e3, log=True)})
@@ -197,6 +199,33 @@ def test_the_log_alone_gives_the_schedules(lived: Study, tmp_path: Path) -> None
     read = Study.open(url)
     assert [read.schedule(n) for n in range(8)] == [lived.schedule(n) for n in range(8)]
     assert [t.params for t in read.finished] == [t.params for t in lived.finished]
+
+
+def test_out_of_memory_all_begin_anew_in_fewer_lanes_as_they_were_asked(lived: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, run, left = trained(lanes=4), Lanes.run, 7
+
+    def exhausted(self: Lanes, state: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+        return run(self, state)
+
+    monkeypatch.setattr(Lanes, "run", exhausted)
+    study = trained(lanes=lived.lanes)
+    assert [r["lanes"] for r in study._log.read("study") if r["kind"] == "train"] == [8, 4]
+    assert any(t == 12 for t, *_ in changes(study)) and results(study) == results(few)
+    assert [study.schedule(n) for n in range(8)] == [few.schedule(n) for n in range(8)]
+
+
+def test_a_wider_space_keeps_the_schedules(lived: Study) -> None:
+    study = trained(lanes=lived.lanes)
+    study.extend(Space({"rate": Float(1e-4, 10.0, log=True)}))
+    for n in range(8):
+        before, after = lived.schedule(n), study.schedule(n)
+        assert after.steps == before.steps and after.numbers == before.numbers
+        assert [p["rate"] for p in after.params] == pytest.approx([p["rate"] for p in before.params])
+    assert study.best.params["rate"] == pytest.approx(lived.best.params["rate"])
 
 
 # -- replay --------------------------------------------------------------------------------------------------------------

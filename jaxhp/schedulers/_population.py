@@ -36,7 +36,8 @@ class Mark(NamedTuple):
 class Member:
     """One trial."""
 
-    u: Floats  # (d,) its point, the last one that was seen
+    asked: Floats  # (d,) the point that it begins with
+    u: Floats  # (d,) the last one that was seen
     step: float = 0.0  # of its last report,
     last: float = 0.0  # and its value, minimised; inf where it was not finite
     marks: dict[int, Mark] = field(default_factory=dict)  # round -> report; consecutive where none was skipped
@@ -81,7 +82,7 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         for i, number, status, step, y in events(rows):
             member = state.members.get(number)
             if member is None:
-                member = state.members[number] = Member(rows.u[i].copy())
+                member = state.members[number] = Member(rows.u[i].copy(), rows.u[i].copy())
                 state.populations.setdefault(number // population, {})[number] = member
             if status == Status.REPORTED and not member.final:
                 member.report(every, step, y, rows.u[i].copy())
@@ -109,7 +110,8 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         steps, room = state.problem.steps, len(slots.held)
         if steps is None:
             raise SchedulerError(f"{name}.decide: the problem has no steps; how long is a full run?")
-        elsewhere = {*slots.running.tolist(), *slots.fresh.tolist()}
+        beginning = set(slots.fresh.tolist())  # perhaps anew, whatever they had reported
+        elsewhere = {*slots.running.tolist(), *beginning}
 
         def until(r: int) -> int:
             return min((r + 1) * every, steps)
@@ -139,10 +141,12 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         for p, r in standing:
             if len(jobs) >= room:
                 break
-            if _closed(state.populations[p], population, every, r):
+            members = state.populations[p]
+            if _closed(members, population, every, r) and not members.keys() & beginning:
                 jobs += jobs_of(state.populations[p], r)
         jobs = jobs[:room]
-        jobs += fresh_jobs(name, state.members, slots, room - len(jobs), lambda number: until(0))
+        new = fresh_jobs(name, state.members, slots, room - len(jobs), lambda number: until(0))
+        jobs += [job._replace(u=state.members[job.number].asked) for job in new]
         if not jobs and not len(slots.running):  # as they stand, those that are furthest behind
             lowest = {p: r for p, r in reversed(standing)}
             jobs = [job for p, r in sorted(lowest.items()) for job in jobs_of(state.populations[p], r)][:room]

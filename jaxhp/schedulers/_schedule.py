@@ -100,7 +100,7 @@ def replay(schedule: Schedule) -> Scheduler:
 
     def tell(state: ReplayState, rows: Trials) -> ReplayState:
         for i, number, status, step, y in events(rows):
-            member = state.members.setdefault(number, Member(rows.u[i].copy()))
+            member = state.members.setdefault(number, Member(rows.u[i].copy(), rows.u[i].copy()))
             if status == Status.REPORTED and not member.final:
                 member.report(1, step, y, rows.u[i].copy())
             elif status in ENDED:
