@@ -15,6 +15,7 @@ import jaxhp
 from jaxhp import masks
 from jaxhp.train import check
 
+QUICK = {"xla_backend_optimization_level": 0}  # compiling is what these tests spend their time on
 OPTIMIZERS = {"adamw": optax.adamw(2e-3), "lion": optax.lion(2e-4), "lamb": optax.lamb(2e-3)}
 
 
@@ -73,7 +74,7 @@ class Case:
         return {name: jnp.int32(x) for name, x in numbers.items()} | {"dropout": jnp.float32(0.2)}
 
 
-CHOICE = ("activation", ("relu", "sigmoid", "gelu"))
+CHOICE = ("activation", ("relu", "sigmoid"))
 PERCEPTRON = {"width": (5, 16), "layers": (2, 3)}
 CONVOLUTION = {"width": (3, 6), "layers": (1, 2)}
 ATTENTION = {"width": (6, 12), "layers": (1, 2), "heads": (2, 3), "head_features": (3, 4), "feedforward": (10, 16), "length": (7, 12)}
@@ -92,8 +93,7 @@ class Run:
     """A trainable's compiled parts; `train` gives the state and the losses after some steps."""
 
     def __init__(self, trainable: jaxhp.Trainable, steps: int):
-        quick = {"xla_backend_optimization_level": 0}  # compiling is what these tests spend their time on
-        self.init = jax.jit(trainable.init, compiler_options=quick)
+        self.init = jax.jit(trainable.init, compiler_options=QUICK)
 
         def run(state: Any, h: Any) -> Any:
             def body(state: Any, t: Any) -> Any:
@@ -104,7 +104,7 @@ class Run:
             state, losses = jax.lax.scan(body, state, jnp.arange(steps))
             return state, losses, trainable.evaluate(state, h, trainable.data["validation"], jax.random.key(0))["loss"]
 
-        self.run = jax.jit(run, compiler_options=quick)
+        self.run = jax.jit(run, compiler_options=QUICK)
 
     def train(self, h: Any) -> tuple[Any, Any, Any]:
         trained: tuple[Any, Any, Any] = jax.device_get(self.run(self.init(jax.random.key(3), h), h))
@@ -150,7 +150,6 @@ def test_a_padded_network_trains_as_the_truly_small_one(pair: tuple[Case, Run, R
         assert difference < 1e-4 and beyond == 0, (chosen, difference, beyond)
         difference, beyond = parted(large["optimizer"], small["optimizer"])
         assert difference < 1e-4 and beyond == 0, (chosen, difference, beyond)
-        print(case, chosen, abs(losses - exact_losses).max(), difference)
 
 
 def test_initial_weights_of_the_padded_network_have_those_of_the_small_one_in_their_corners(pair: tuple[Case, Run, Run]) -> None:
@@ -161,7 +160,7 @@ def test_initial_weights_of_the_padded_network_have_those_of_the_small_one_in_th
 
 
 def test_two_widths_in_one_vmapped_program_equal_each_alone() -> None:
-    case = CASES[0]
+    case = Case("MLP", "linen", PERCEPTRON, IMAGES, 5, 64, optimizers=("adamw", "lion"), activation=CHOICE, norm="layer")
     trainable = case.trainable()
     batch = jax.tree.map(lambda a: a[:16], trainable.data["train"])
     rows = [case.hparams("adamw"), case.hparams("lion") | {"width": jnp.int32(16), "layers": jnp.int32(3), "activation": jnp.int32(0)}]
@@ -170,9 +169,10 @@ def test_two_widths_in_one_vmapped_program_equal_each_alone() -> None:
         state = trainable.init(jax.random.key(2), h)
         return jax.lax.scan(lambda s, t: trainable.step(s, h, batch, jax.random.fold_in(jax.random.key(4), t), t), state, jnp.arange(5))
 
-    together = jax.jit(jax.vmap(few))(jax.tree.map(lambda *x: jnp.stack(x), *rows))
+    together = jax.jit(jax.vmap(few), compiler_options=QUICK)(jax.tree.map(lambda *x: jnp.stack(x), *rows))
+    one = jax.jit(few, compiler_options=QUICK)
     for i, h in enumerate(rows):
-        alone = jax.jit(few)(h)
+        alone = one(h)
         for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)
 
@@ -189,11 +189,11 @@ def test_a_small_batch_inside_a_large_one_steps_as_the_small_batch_alone(norm: A
     exact = padded.resized({"batch_size": 4})
     h = {"batch_size": jnp.int32(4)}
     large, small = padded.init(jax.random.key(0), h), exact.init(jax.random.key(0), h)
-    step, alone = jax.jit(padded.step), jax.jit(exact.step)
+    step, alone = jax.jit(padded.step, compiler_options=QUICK), jax.jit(exact.step, compiler_options=QUICK)
     batch = jax.tree.map(lambda a: a[:16], IMAGES["train"])
     for t in range(3):
         # which four of the sixteen count is found by which examples the loss depends on
-        counted = [i for i in range(16) if _loss_without(padded, large, h, batch, i, t)]
+        counted = [i for i in range(16) if _notices(step, large, h, batch, i, t)]
         assert len(counted) == 4
         large, told = step(large, h, batch, jax.random.key(1), jnp.int32(t))
         small, expected = alone(small, h, jax.tree.map(lambda a, c=counted: a[jnp.array(c)], batch), jax.random.key(1), jnp.int32(t))
@@ -202,30 +202,26 @@ def test_a_small_batch_inside_a_large_one_steps_as_the_small_batch_alone(norm: A
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
-def _loss_without(trainable: jaxhp.Trainable, state: Any, h: Any, batch: Any, i: int, t: int) -> bool:
+def _notices(step: Any, state: Any, h: Any, batch: Any, i: int, t: int) -> bool:
     """Whether the loss of step t notices example i."""
     x, y = batch
-    step = _STEPS.setdefault(id(trainable), jax.jit(trainable.step))
     before = step(state, h, (x, y), jax.random.key(1), jnp.int32(t))[1]["loss"]
     after = step(state, h, (x.at[i].add(1.0), (y.at[i].add(1)) % 4), jax.random.key(1), jnp.int32(t))[1]["loss"]
     return bool(before != after)
-
-
-_STEPS: dict[int, Any] = {}
 
 
 def test_a_study_trains_widths_depths_and_choices_in_one_program() -> None:
     space = jaxhp.Space(
         {
             "width": jaxhp.Int(2, 16),
-            "layers": jaxhp.Int(1, 3),
-            "optimizer": jaxhp.Categorical(list(OPTIMIZERS)),
-            "activation": jaxhp.Categorical(["relu", "sigmoid", "gelu"]),
-            "dropout": jaxhp.Float(0.0, 0.5),
+            "layers": jaxhp.Int(1, 2),
+            "optimizer": jaxhp.Categorical(["adamw", "lion"]),
+            "activation": jaxhp.Categorical(["relu", "sigmoid"]),
         }
     )
     study = jaxhp.Study(space, metric="loss", seed=0, sampler=jaxhp.random_search())
-    study.train(CASES[0].trainable(), trials=4, steps=12, lanes=4, evaluate_every=12)
+    case = Case("MLP", "linen", {"width": (5, 16), "layers": (1, 2)}, IMAGES, 8, 64, optimizers=("adamw", "lion"), activation=CHOICE)
+    study.train(case.trainable(), trials=4, steps=8, lanes=4, evaluate_every=8)
     assert len(study.finished) == 4 and all(np.isfinite(t.value) for t in study.finished)
 
 

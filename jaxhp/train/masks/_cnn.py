@@ -27,6 +27,8 @@ from jaxhp.train.masks._sizes import (
 )
 from jaxhp.train.masks._units import conv, dense, gated, masked
 
+IMAGES = "images (n, height, width) or (n, height, width, channels)"
+
 
 @dataclass(unsafe_hash=True)
 class CNNNetwork:
@@ -64,6 +66,7 @@ class CNNNetwork:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays:
         """Initial parameters for images of a shape (n, height, width) or (n, height, width, channels)."""
+        expect(shape, (3, 4), IMAGES)
         layers, area = true(self.layers, hparams), self.window**2
         size = channels = shape[3] if len(shape) == 4 else 1
         params: Arrays = {}
@@ -89,7 +92,7 @@ class CNNNetwork:
 
     def run(self, at: Pass, x: jax.Array) -> jax.Array:
         """Outputs (n, outputs) of images (n, height, width) or (n, height, width, channels)."""
-        expect(x, (3, 4), "images (n, height, width) or (n, height, width, channels)")
+        expect(x.shape, (3, 4), IMAGES)
         x = x[..., None] if x.ndim == 3 else x
         layers, rate = true(self.layers, at.hparams), value(self.dropout, at.hparams)
         width = true(self.width, at.hparams)

@@ -111,5 +111,6 @@ def dropout(key: jax.Array, x: jax.Array, rate: float | jax.Array) -> jax.Array:
     if isinstance(rate, (int, float)) and rate == 0:
         return x
     kept = unit_uniform(key, x.shape) >= rate
-    scale = jnp.maximum(1 - jnp.asarray(rate, x.dtype), jnp.finfo(x.dtype).tiny)  # at rate 1 nothing is kept, and nothing divided by 0
-    return jnp.where(kept, x / scale, jnp.zeros((), x.dtype))
+    share = 1 - jnp.asarray(rate, x.dtype)
+    share = jnp.where(share > 0, share, 1)  # at rate 1 nothing is kept; neither values nor gradients divide by 0
+    return jnp.where(kept, x / share, jnp.zeros((), x.dtype))

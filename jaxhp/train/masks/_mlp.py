@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 
 from jaxhp.train.masks._draws import named
-from jaxhp.train.masks._network import NORMS, Arrays, Hparams, Norm, Pass, expect, fresh_statistics, kernel_part, layer_there, norm_part
+from jaxhp.train.masks._network import NORMS, Arrays, Hparams, Norm, Pass, fresh_statistics, kernel_part, layer_there, norm_part
 from jaxhp.train.masks._sizes import (
     Choice,
     Number,
@@ -75,7 +75,6 @@ class MLPNetwork:
 
     def run(self, at: Pass, x: jax.Array) -> jax.Array:
         """Outputs (n, outputs) of x (n, ...), whose axes but the first are flattened."""
-        expect(x, tuple(range(1, 9)), "examples (n, ...)")
         width, layers, rate = true(self.width, at.hparams), true(self.layers, at.hparams), value(self.dropout, at.hparams)
         x = x.reshape(len(x), -1)
         for i in range(largest(self.layers)):

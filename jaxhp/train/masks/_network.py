@@ -122,7 +122,7 @@ def positions_there(length: Width, size: int) -> jax.Array:
     return unit_mask(length, size)
 
 
-def expect(x: jax.Array, ranks: tuple[int, ...], says: str) -> None:
+def expect(shape: tuple[int, ...], ranks: tuple[int, ...], says: str) -> None:
     """Refuses inputs of another rank."""
-    if x.ndim not in ranks:
-        raise TrainableError(f"x: expected {says}, got shape {list(x.shape)}")
+    if len(shape) not in ranks:
+        raise TrainableError(f"x: expected {says}, got shape {list(shape)}")

@@ -2,7 +2,7 @@
 
 LayerNorm: Ba, Kiros, Hinton, 2016. RMSNorm: Zhang, Sennrich, 2019. BatchNorm: Ioffe, Szegedy, 2015; it is per channel, so padded channels
 are none of its business, but padded *examples* are: where the batch size is a hyperparameter, each example has a weight.
-Scales and biases are zero in the padding, and so are outputs.
+Scales and biases are zero in the padding, and so are outputs. Statistics of half-precision inputs are computed in float32.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ def layer_norm(
     >>> layer_norm(jnp.array([1.0, 3.0, 0.0, 0.0]), width=2).round(3).tolist()
     [-1.0, 1.0, 0.0, 0.0]
     """
-    mean = masked(x, width).sum(-1, keepdims=True) / width
-    centred = masked(x - mean, width)
+    full = _full(x)
+    mean = masked(full, width).sum(-1, keepdims=True) / width
+    centred = masked(full - mean, width)
     variance = (centred**2).sum(-1, keepdims=True) / width
-    return _affine(centred * jax.lax.rsqrt(variance + epsilon), scale, bias)
+    return _affine(centred * jax.lax.rsqrt(variance + epsilon), scale, bias).astype(x.dtype)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, width: Width, epsilon: float = 1e-6) -> jax.Array:
@@ -33,8 +34,8 @@ def rms_norm(x: jax.Array, scale: jax.Array | None = None, *, width: Width, epsi
     >>> [round(float(u), 3) for u in rms_norm(jnp.array([3.0, 4.0, 0.0]), width=2)]
     [0.849, 1.131, 0.0]
     """
-    x = masked(x, width)
-    return _affine(x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) / width + epsilon), scale, None)
+    full = masked(_full(x), width)
+    return _affine(full * jax.lax.rsqrt((full**2).sum(-1, keepdims=True) / width + epsilon), scale, None).astype(x.dtype)
 
 
 def batch_norm(
@@ -62,21 +63,26 @@ def batch_norm(
     Returns:
         The outputs and the new running mean and variance.
     """
+    full = _full(x)
     if train:
         if weight is None:
-            weight = jnp.ones(x.shape[0], x.dtype)
+            weight = jnp.ones(x.shape[0], full.dtype)
         total = weight.sum()
-        share = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0).reshape(-1, *[1] * (x.ndim - 1)).astype(x.dtype)
+        share = jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0).reshape(-1, *[1] * (x.ndim - 1))
         positions = x[0, ..., 0].size
         axes = tuple(range(x.ndim - 1))
-        now = (share * x).sum(axes) / positions
-        spread = (share * (x - now) ** 2).sum(axes) / positions
+        now = (share * full).sum(axes) / positions
+        spread = (share * (full - now) ** 2).sum(axes) / positions
         keep = jnp.where(total > 0, momentum, 1.0)  # a microbatch may hold no example of a small batch
         new_mean, new_variance = keep * mean + (1 - keep) * now, keep * variance + (1 - keep) * spread
     else:
         now, spread, new_mean, new_variance = mean, variance, mean, variance
-    y = (x - now) * (jax.lax.rsqrt(spread + epsilon) * scale) + bias
-    return y, new_mean.astype(mean.dtype), new_variance.astype(variance.dtype)
+    y = (full - now) * (jax.lax.rsqrt(spread + epsilon) * scale) + bias
+    return y.astype(x.dtype), new_mean, new_variance
+
+
+def _full(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _affine(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:

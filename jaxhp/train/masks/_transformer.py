@@ -79,6 +79,7 @@ class TransformerNetwork:
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays:
         """Initial parameters for sequences of a shape (n, t) of token ids or (n, t, features)."""
+        self._expect(shape)
         size, width = largest(self.width), true(self.width, hparams)
         h, heads = largest(self.heads), true(self.heads, hparams)
         f, features = largest(self.head_features), true(self.head_features, hparams)
@@ -142,18 +143,20 @@ class TransformerNetwork:
 
     def _cut(self, at: Pass, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Positions that a program of this length holds (n, t, ...), and which of them count (n, t)."""
-        size = largest(self.length)
-        if self.vocabulary is None:
-            expect(x, (3,), "sequences of vectors (n, t, features); for token ids say vocabulary=...")
-        else:
-            expect(x, (2,), "token ids (n, t)")
-            if not jnp.issubdtype(x.dtype, jnp.integer):
-                raise TrainableError(f"x: expected token ids as integers, got {x.dtype}; without vocabulary= x is a sequence of vectors")
-        if x.shape[1] > size and isinstance(self.length, int):
-            raise TrainableError(f"x has {x.shape[1]} positions, more than length={size}; choose a larger one")
-        x = x[:, :size]
+        self._expect(x.shape)
+        if self.vocabulary is not None and not jnp.issubdtype(x.dtype, jnp.integer):
+            raise TrainableError(f"x: expected token ids as integers, got {x.dtype}; without vocabulary= x is a sequence of vectors")
+        x = x[:, : largest(self.length)]
         seen = jnp.broadcast_to(positions_there(true(self.length, at.hparams), x.shape[1]), x.shape[:2])
         return x, seen if self.padding is None else seen & (x != self.padding)
+
+    def _expect(self, shape: tuple[int, ...]) -> None:
+        if self.vocabulary is None:
+            expect(shape, (3,), "sequences of vectors (n, t, features); for token ids say vocabulary=...")
+        else:
+            expect(shape, (2,), "token ids (n, t)")
+        if isinstance(self.length, int) and shape[1] > self.length:
+            raise TrainableError(f"x has {shape[1]} positions, more than length={self.length}; choose a larger one")
 
     def _attended(self, at: Pass, i: int, x: jax.Array, mask: jax.Array, width: Width) -> jax.Array:
         x = at.normed(self.norm, f"layers_{i}_before_attention", x, width)

@@ -101,4 +101,4 @@ class Transformer(_Kept):
     """
 
     def __init__(self, features: int | None, outputs: int, *, hparams: Hparams = None, rngs: nnx.Rngs, **options: Any) -> None:
-        super().__init__(TransformerNetwork(outputs, **options), (1, 1, features or 0), hparams, rngs)
+        super().__init__(TransformerNetwork(outputs, **options), (1, 1) if features is None else (1, 1, features), hparams, rngs)
