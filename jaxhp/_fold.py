@@ -57,6 +57,7 @@ class Fold:
         self.params: dict[int, Params] = {}  # the user's own values, where decode would round them
         self.values: dict[int, dict[str, float]] = {}  # told metrics that are not outcomes
         self.gradients: dict[int, Values] = {}  # slopes of the objective by parameter, in the user's units
+        self.guards: dict[int, dict[str, str]] = {}  # which of those were replaced or given up, and why
         self.errors: dict[int, str] = {}
         self.stops: set[int] = set()  # trials that a scheduler ended
         self.confirmed: list[Record] = []
@@ -261,6 +262,7 @@ class Fold:
 
     def _segment(self, record: Record) -> None:
         self.course.segment(record)
+        self.guards.update({int(number): words for number, words in record.get("guard", {}).items()})
         for i, (number, step) in enumerate(zip(record["numbers"], record["step"], strict=True)):
             if not self.pending(number):
                 continue
@@ -270,7 +272,8 @@ class Fold:
             self._extras[number] = values
             if str(number) in record["ended"]:
                 status, error = record["ended"][str(number)]
-                self._finish(number, _FINAL[status], values, float(step), self.course.spent[number], noise, error)
+                gradient = record.get("gradient", {}).get(str(number))
+                self._finish(number, _FINAL[status], values, float(step), self.course.spent[number], noise, error, gradient)
 
     def _last_report(self, number: int) -> tuple[int, Values]:
         """The row of a trial's last report in lanes, and all metrics of it."""

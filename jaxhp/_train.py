@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxhp import _owner
+from jaxhp._grading import LANES, Grading, check_adjoint
 from jaxhp._programs import Wanted, Work, programs, same_buckets
 from jaxhp._stage import Stage
 from jaxhp._training import House, SegmentCallback, Training, settings
@@ -44,6 +45,7 @@ def train(
     timeout: float | None,
     mesh: Any,
     buckets: Wanted,
+    adjoint: Any,
 ) -> None:
     """See `Study.train`."""
     fold = study._fold
@@ -62,6 +64,11 @@ def train(
         evaluate_every = chosen.every
     chosen.init(fold.problem._replace(steps=steps or (fold.course.run or {}).get("steps")), study.seed)  # refuses steps that do not fit it
     steps, segment, seeds = settings(study, fold.course.run, steps, evaluate_every, seeds)
+    if adjoint is not None:
+        check_adjoint(study, chosen)
+        if width == "auto" and fold.course.run is None:
+            devices = 1 if mesh is None else mesh.devices.shape[0]
+            width = max(1, min(LANES, LANES if trials is None else trials - fold.told) // devices) * devices * seeds
     if chosen.every is not None and chosen.every % segment:
         raise StudyError(f"evaluate_every={segment}: {chosen.name} compares trials every {chosen.every} steps; choose a divisor of that")
     house = (bank, bank_bytes, _folder(study, checkpoint), mesh)
@@ -81,6 +88,10 @@ def train(
         training = built(width)
     while True:
         study._training, training.scheduler = training, chosen
+        if adjoint is None:
+            training.grading = None
+        elif training.grading is None or training.grading.adjoint != adjoint:
+            training.grading = Grading(study, training.stage.lanes, steps, seeds, adjoint)
         try:
             training.advance(trials, deadline, callbacks)
             break

@@ -21,6 +21,7 @@ from jaxhp._types import Decision, Floats, Ints, Record, Scheduler, Slots
 from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
 
 if TYPE_CHECKING:
+    from jaxhp._grading import Grading
     from jaxhp._stage import Stage
     from jaxhp.study import Study
     from jaxhp.train._trainable import Trainable
@@ -81,6 +82,7 @@ class Training(Generic[S]):
         self.scheduler = scheduler
         self.stage = stage
         self.house = house
+        self.grading: Grading | None = None  # where complete trials are told with their gradients
 
     def fits(self: Training[Stage], trainable: Trainable) -> bool:
         """Whether these lanes can go on with the study as it is now: nobody else trained it meanwhile, and nobody extended its space."""
@@ -276,10 +278,14 @@ class Training(Generic[S]):
         begun = time.perf_counter()
         self.stage.run()
         ends = busy & (course.t + self.run["segment"] >= course.until)
-        self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
+        if self.grading is None:  # else what comes next follows from this segment's gradients
+            self._ask(int(ends.sum() + (~busy).sum()) - len(self._fresh()), trials)
         values = self.stage.metrics()
-        seconds = time.perf_counter() - begun
-        record = self._report(np.flatnonzero(busy), values, seconds)
+        record = self._report(np.flatnonzero(busy), values, time.perf_counter() - begun)
+        if self.grading is not None:
+            record |= self.grading([int(number) for number, (status, _) in record["ended"].items() if status == "complete"])
+            record["seconds"] = time.perf_counter() - begun
+        seconds: float = record["seconds"]
         self._append(record)
         self.stage.after_segment(record)
         return seconds

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from jaxhp.schedulers import Schedule
     from jaxhp.train import Lanes, Trainable
     from jaxhp.train._buckets import Plan
+    from jaxhp.train.hypergrad import Adjoint
 
 _SCALARS = (float, int, np.floating, np.integer)
 
@@ -467,6 +468,7 @@ class Study:
         timeout: float | None = None,
         mesh: Any = None,
         buckets: str | int | Sequence[int | Mapping[str, int]] = "auto",
+        adjoint: Adjoint | Literal["auto"] | None = None,
     ) -> Study:
         """Trains configurations side by side in one compiled program until the study holds `trials` trials (docs/lanes.md).
 
@@ -493,6 +495,8 @@ class Study:
             buckets: where the trainable is `jaxhp.padded`: which sizes share a program. "auto" plans that from what a step and a
                 compilation cost (`jaxhp.plan_buckets`, docs/structure.md); 1 pads everything; `[64, 256]` says it. The study keeps to the
                 plan.
+            adjoint: how trials that complete are differentiated with respect to the floats, such as `jaxhp.Reverse()`, or "auto": they are
+                told with their gradients, for `jaxhp.hypergradient_descent` (docs/hypergradients.md). `lanes="auto"` is then 16.
 
         Returns:
             The study, for `study.train(...).best`.
@@ -507,7 +511,7 @@ class Study:
             train(
                 self, trainable, trials=trials, steps=steps, lanes=lanes, scheduler=scheduler, seeds=seeds, evaluate_every=evaluate_every,
                 bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=callbacks,
-                timeout=timeout, mesh=mesh, buckets=buckets,
+                timeout=timeout, mesh=mesh, buckets=buckets, adjoint=adjoint,
             )  # fmt: skip
         return self
 
@@ -636,6 +640,7 @@ class Study:
         trial.status = Status(int(table.status[row]))
         trial.values = {name: y for name, y in fold.told_values(row).items() if not math.isnan(y)} | fold.values.get(number, {})
         trial.gradient = {name: float(slope) for name, slope in fold.gradients.get(number, {}).items()}
+        trial.guard = fold.guards.get(number, {})
         trial.error = fold.errors.get(number)
         trial.seconds = float(table.cost[row])
         return trial

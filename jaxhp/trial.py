@@ -21,6 +21,7 @@ class Trial:
         seed: an integer in [0, 2**63) that depends on the study's seed and the number alone; seed your objective with it.
         value, values: the told objective, and every told metric; None and {} while the trial runs.
         gradient: the told slopes of the objective by parameter, in the user's units; {} where none were told.
+        guard: which of them `study.train(adjoint=)` replaced or gave up, and why.
         status: a `Status`; error: the traceback or reason of a failure; seconds: from ask to tell.
 
     >>> import jaxhp
@@ -30,7 +31,7 @@ class Trial:
     (0, True)
     """
 
-    __slots__ = ("_params", "_space", "_study", "error", "gradient", "number", "replicate", "seconds", "status", "u", "values")
+    __slots__ = ("_params", "_space", "_study", "error", "gradient", "guard", "number", "replicate", "seconds", "status", "u", "values")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Trial:
         self.status = status
         self.values = values if values is not None else {}
         self.gradient: dict[str, float] = {}
+        self.guard: dict[str, str] = {}
         self.error = error
         self.seconds = seconds
         self.replicate = replicate

@@ -21,6 +21,7 @@ STOREYS = {
             "_berths",
             "_course",
             "_fold",
+            "_grading",
             "_frame",
             "_header",
             "_lineage",

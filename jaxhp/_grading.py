@@ -1,0 +1,74 @@
+"""What `study.train(adjoint=)` adds to a segment's record: the gradients of the trials that are complete, and what their guard did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxhp._types import Kind, Record, Scheduler
+from jaxhp.errors import StudyError
+
+if TYPE_CHECKING:
+    from jaxhp.study import Study
+    from jaxhp.train._lanes import Lanes
+
+LANES = 16  # where nobody says how many: as `hypergradient_descent` has starts
+
+
+def check_adjoint(study: Study, scheduler: Scheduler) -> None:
+    """Refuses what has no gradient.
+
+    Raises:
+        StudyError: several objectives, no continuous parameter, or a scheduler that changes trials on their way.
+    """
+    if study._objectives() > 1:
+        raise StudyError("adjoint: a gradient is of one objective, and this study has several; leave adjoint out")
+    if not floats(study):
+        raise StudyError(
+            f"adjoint: none of {', '.join(study.space.names)} is continuous, so nothing has a gradient; leave it out"
+        )
+    if scheduler.mutates:
+        raise StudyError(
+            f"adjoint: {scheduler.name} changes trials on their way: a result is of no one point; choose one of the two"
+        )
+
+
+def floats(study: Study) -> tuple[str, ...]:
+    """The continuous parameters."""
+    return tuple(name for name, axis in zip(study.space.names, study.space.axes, strict=True) if axis.kind in (Kind.FLOAT, Kind.FLOAT_LOG))
+
+
+class Grading:
+    """Differentiates trials that lanes have trained to the end."""
+
+    def __init__(self, study: Study, lanes: Lanes, steps: int, seeds: int, adjoint: Any) -> None:
+        from jaxhp.train._gradients import Gradients
+
+        self.adjoint = adjoint
+        self.lanes = lanes
+        self._study = study
+        self._seeds = seeds
+        self._gradients = Gradients(lanes, floats(study), steps, adjoint, study.outcomes[0].name)
+        self._gradients.compile_ahead()
+
+    def __call__(self, numbers: Sequence[int]) -> Record:
+        """The fields `gradient` and `guard` of trials, means over their seeds."""
+        from jaxhp.train import traced
+
+        if not numbers:
+            return {}
+        fold, seeds = self._study._fold, self._seeds
+        points = np.array([fold.u(n) for n in numbers])
+        columns = {name: np.repeat(x, seeds) for name, x in traced(fold.space, points).items()}
+        told = self._gradients(np.repeat(numbers, seeds).tolist(), [r for _ in numbers for r in range(seeds)], columns)
+        gradient, guard = {}, {}
+        for i, number in enumerate(numbers):
+            runs = told[i * seeds : (i + 1) * seeds]
+            active = [name for name in self._gradients.names if not np.isnan(points[i, fold.space.index[name]])]
+            gradient[str(number)] = {name: float(np.mean([run.slopes[name] for run in runs])) for name in active}
+            words = {name: words for run in reversed(runs) for name, words in run.guard.items() if name in active}
+            if words:
+                guard[str(number)] = words
+        return {"gradient": gradient, "guard": guard} if guard else {"gradient": gradient}
