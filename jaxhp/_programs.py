@@ -54,7 +54,9 @@ def programs(study: Study, work: Work, lanes: int | str, buckets: Wanted, shared
         shared: lanes of another study, to be used again.
         again: the run had more lanes, for which memory did not suffice; these are fewer.
     """
+    from jaxhp.train import check
     from jaxhp.train._buckets import Plan, axes
+    from jaxhp.train._padding import refuse_unsafe
 
     logged, multiple = study._fold.course.run, work.seeds * (1 if work.mesh is None else work.mesh.devices.shape[0])
     build = _Builder(study, work, shared)
@@ -78,6 +80,7 @@ def programs(study: Study, work: Work, lanes: int | str, buckets: Wanted, shared
             )
         dock = build.widest(None, lanes, _remaining(study, work) * work.seeds, multiple)
         return Programs(None, [dock], dock.width // work.seeds)
+    refuse_unsafe(check(work.trainable, build.example).state)
     return _planned(study, work, lanes, 1 if shared is not None else buckets, build, multiple)
 
 
@@ -115,7 +118,7 @@ class _Builder:
         self._first: Lanes | None = None  # has the data
         self._seed = study.seed
         self._metrics = tuple(o.name for o in study.outcomes)
-        self._example = {name: column[0] for name, column in traced(space, space.default()[None]).items()}
+        self.example = {name: column[0] for name, column in traced(space, space.default()[None]).items()}
 
     def __call__(self, sizes: Sizes | None, width: int) -> Lanes:
         """Lanes whose arrays are padded to these sizes; nothing is compiled."""
@@ -127,8 +130,8 @@ class _Builder:
             trainable = trainable.resized(sizes)
         named: Any = {"segment": work.segment, "seed": self._seed, "ragged": work.steps % work.segment != 0, "metrics": self._metrics}
         if self._shared is not None:
-            return self._shared.shared(trainable, self._example, width, **named)
-        lanes = Lanes(trainable, self._example, width, **named, mesh=work.mesh, beside=self._first)
+            return self._shared.shared(trainable, self.example, width, **named)
+        lanes = Lanes(trainable, self.example, width, **named, mesh=work.mesh, beside=self._first)
         self._first = self._first or lanes
         return lanes
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -165,8 +167,10 @@ def _built(
             f"the trainable's state, batches or metrics have other shapes than those that study {study.name!r} was trained with; "
             "pass the same trainable, or use another name for the study"
         )
+    threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="jaxhp-compile")  # no more: a compilation takes memory
     for dock in made.docks:
-        dock.compile_ahead()
+        dock.compile_ahead(threads)
+    threads.shutdown(wait=False)
     run = {
         "kind": "train",
         "steps": work.steps,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -317,12 +317,12 @@ class Lanes:
             other._stream = Prefetch(trainable.data["train"], segment)
         return other
 
-    def compile_ahead(self) -> None:
-        """Starts to compile the segment in a thread, so that the host can do something else meanwhile. `run` waits for it."""
+    def compile_ahead(self, threads: Executor | None = None) -> None:
+        """Starts to compile the segment in a thread, one of these or a new one, while the host does something else. `run` waits for it."""
         if self._stream is None:
-            self._program(0, None, None)
+            self._program(0, None, None, threads)
 
-    def _program(self, variant: int, chunks: Any, place: Any) -> Future[Any]:
+    def _program(self, variant: int, chunks: Any, place: Any, threads: Executor | None = None) -> Future[Any]:
         """The compiled segment, which is being compiled from the first time on that it is asked for."""
         ready = self._programs.get(variant)
         if ready is None:
@@ -333,9 +333,10 @@ class Lanes:
             arguments = (
                 self.empty(), hparams, number, number, step, step, self._train, self._validation, self._seed_key, chunks, place,
             )  # fmt: skip
-            with_thread = ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
-            ready = self._programs[variant] = with_thread.submit(lambda: self._segment.lower(*arguments).compile())
-            with_thread.shutdown(wait=False)
+            pool = threads or ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
+            ready = self._programs[variant] = pool.submit(lambda: self._segment.lower(*arguments).compile())
+            if threads is None:
+                pool.shutdown(wait=False)
         return ready
 
     def close(self) -> None:
