@@ -60,11 +60,20 @@ Rank: TypeAlias = Callable[
 Explore: TypeAlias = Callable[[Problem, int, Members, int, Pairs], list[Floats]]  # problem, seed, members, round, pairs -> a point for each
 
 
+class Plan(NamedTuple):
+    """Who copies whom at the end of a round. It follows from the marks up to there, and is kept because lanes ask for it in turn."""
+
+    made_of: tuple[int, int, list[Key]]  # round, marks up to it, keys of its own
+    parents: dict[int, list[int]]
+    points: dict[int, Floats]  # of each child, from its first choice
+
+
 class PopulationState(NamedTuple):
     problem: Problem
     seed: int
     members: Members
     populations: dict[int, Members]  # by their place in the order of numbers
+    plans: dict[int, Plan]  # the last one of each
 
 
 def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Explore, prepare: Callable[[Problem], object]) -> Scheduler:
@@ -76,7 +85,7 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
                 f"{name}: every={every} is above the {problem.steps} steps of a full run; lower it, or train for more steps"
             )
         prepare(problem)
-        return PopulationState(problem, seed, {}, {})
+        return PopulationState(problem, seed, {}, {}, {})
 
     def tell(state: PopulationState, rows: Trials) -> PopulationState:
         for i, number, status, step, y in events(rows):
@@ -85,6 +94,8 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
                 member = state.members[number] = Member(rows.u[i].copy(), rows.u[i].copy())
                 state.populations.setdefault(number // population, {})[number] = member
             if status == Status.REPORTED and not member.final:
+                if step <= member.step:
+                    state.plans.pop(number // population, None)
                 member.report(every, step, y, rows.u[i].copy())
             elif status in ENDED:
                 member.final = True
@@ -116,25 +127,29 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
         def until(r: int) -> int:
             return min((r + 1) * every, steps)
 
-        def jobs_of(members: Members, r: int) -> list[Job]:
+        def jobs_of(p: int, r: int) -> list[Job]:
             """Who of a round has not gone on, the worst first."""
+            members = state.populations[p]
             waiting = {n for n, m in members.items() if _round(m, every) == r and n not in elsewhere}
             keys = sorted((m.marks[r].value, n) for n, m in members.items() if r in m.marks)
-            parents = exploit(state.seed, r, keys)
-            order = [n for _, n in reversed(keys)]
-            pairs = [
-                (child, parents[child][0]) for child in order if child in parents
-            ]  # whoever has gone on: so points do not depend on it
-            points = explore(state.problem, state.seed, members, r, pairs) if waiting & parents.keys() else []
-            changed: dict[int, tuple[int, Floats]] = {}
-            for (child, parent), u in zip(pairs, points, strict=False):
-                if parent in waiting:
-                    changed[child] = parent, u
-                    continue
-                other = next((n for n in parents[child] if n in waiting), None)  # it has ended
-                if other is not None and child in waiting:
-                    changed[child] = other, explore(state.problem, state.seed, members, r, [(child, other)])[0]
-            return [Job(n, until(r), False, *changed.get(n, (None, None))) for n in order if n in waiting]
+            made_of = (r, sum(k <= r for m in members.values() for k in m.marks), keys)
+            plan = state.plans.get(p)
+            if plan is None or plan.made_of != made_of:
+                parents = exploit(state.seed, r, keys)
+                pairs = [(child, parents[child][0]) for _, child in reversed(keys) if child in parents]
+                points = explore(state.problem, state.seed, members, r, pairs) if pairs else []
+                plan = state.plans[p] = Plan(made_of, parents, {child: u for (child, _), u in zip(pairs, points, strict=True)})
+            jobs = []
+            for n in [n for _, n in reversed(keys) if n in waiting]:
+                choices = plan.parents.get(n, [])
+                parent = next((other for other in choices if other in waiting), None)
+                if parent is None:
+                    jobs.append(Job(n, until(r), False))
+                elif parent == choices[0]:
+                    jobs.append(Job(n, until(r), False, parent, plan.points[n]))
+                else:  # the first choice has ended
+                    jobs.append(Job(n, until(r), False, parent, explore(state.problem, state.seed, members, r, [(n, parent)])[0]))
+            return jobs
 
         jobs: list[Job] = []
         standing = _standing(state, elsewhere, every, steps)
@@ -143,13 +158,13 @@ def in_rounds(name: str, population: int, every: int, exploit: Rank, explore: Ex
                 break
             members = state.populations[p]
             if _closed(members, population, every, r) and not members.keys() & beginning:
-                jobs += jobs_of(state.populations[p], r)
+                jobs += jobs_of(p, r)
         jobs = jobs[:room]
         new = fresh_jobs(name, state.members, slots, room - len(jobs), lambda number: until(0))
         jobs += [job._replace(u=state.members[job.number].asked) for job in new]
         if not jobs and not len(slots.running):  # as they stand, those that are furthest behind
             lowest = {p: r for p, r in reversed(standing)}
-            jobs = [job for p, r in sorted(lowest.items()) for job in jobs_of(state.populations[p], r)][:room]
+            jobs = [job for p, r in sorted(lowest.items()) for job in jobs_of(p, r)][:room]
         return place(slots, jobs, state.members, state.problem.space.d)
 
     return Scheduler(init, tell, keep, decide, name, every, mutates=True)
