@@ -84,7 +84,7 @@ class Seen:
             made = self.reports.setdefault(number, [])
             if status == Status.REPORTED:
                 made.append((step, y if math.isfinite(y) else math.inf))
-            elif status != Status.PENDING:
+            elif status not in (Status.PENDING, Status.PAUSED):
                 self.ended[number] = Status(status)
 
     def at(self, number: int, step: float) -> float | None:

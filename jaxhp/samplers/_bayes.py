@@ -3,7 +3,8 @@
 The start is `startup()`'s design, until as many results are told; then each ask maximises a sum of acquisition terms (csrc/maximize.hpp)
 over the posterior that `_model.py` keeps. Pending trials are kriging believers (`_believers.py`), so that a batch spreads; every fourth
 suggestion looks at the neighbourhood of the best results alone (`_neighbourhood.py`), and where there are categories, another fourth
-at the branches that the search has left (`_branches.py`). Jones, Schonlau & Welch 1998; the choices are measured in docs/bayes.md.
+at the branches that the search has left (`_branches.py`). Values of trials that a scheduler stopped or paused are brought to the end
+(`_fidelity.py`). Jones, Schonlau & Welch 1998; the choices are measured in docs/bayes.md.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from jaxhp.errors import SamplerError
 from jaxhp.samplers import _branches
 from jaxhp.samplers._believers import Believers
 from jaxhp.samplers._cells import keys
+from jaxhp.samplers._fidelity import Fidelity
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
 from jaxhp.samplers._model import CAP, Model, filled, kernel_kinds
 from jaxhp.samplers._neighbourhood import AFTER, EVERY, Neighbourhood, neighbourhood
@@ -56,13 +58,14 @@ class BayesState:
         self.stochastic = problem.stochastic
         self.start = startup()
         self.started = self.start.init(problem, seed)
-        self.model = Model(kernel_kinds(problem.dims), seed, startup_size(space.d), active)
+        self.fidelity = Fidelity()
+        self.model = Model(kernel_kinds(problem.dims), seed, startup_size(space.d), active, self.fidelity)
         self.pending: dict[int, Floats] = {}  # number -> u (d,) in the order of the asks
         # number -> row of the model, of trials whose last report stands for their result until they have one
         self.paused: dict[int, int] = {}
         self.continuous = problem.dims.kind <= Kind.FLOAT_LOG  # (d,)
         self.believers, self.near_believers = Believers(), Believers()
-        self.near: tuple[int, Neighbourhood | None] = (-1, None)  # with the number of results that it is of
+        self.near: tuple[int, Neighbourhood | None] = (-1, None)  # with the version of the model that it is of
         self.hows: Counter[str] = Counter()  # how suggestions came about: for people, never for decisions
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
         self.visited: set[bytes] = set()  # keys of every configuration asked, in a finite space
@@ -155,15 +158,18 @@ def _tell(state: BayesState, trials: Trials) -> BayesState:
     for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
         if status == Status.PENDING:
             state.pending[number] = trials.u[i].copy()
-        elif status != Status.REPORTED:
-            state.pending.pop(number, None)
-            y, noise = float(trials.y[i, 0]), float(trials.noise[i, 0])
-            if number in state.paused:
-                state.model.revise(state.paused[number], y, noise)
-            else:
-                if status == Status.PAUSED:
-                    state.paused[number] = state.model.n
-                state.model.tell(trials.u[i], y, noise)
+            continue
+        y, noise = float(trials.y[i, 0]), float(trials.noise[i, 0])
+        step = state.fidelity.tell(number, status, float(trials.fidelity[i]), y)
+        if status == Status.REPORTED:
+            continue
+        state.pending.pop(number, None)
+        if number in state.paused:
+            state.model.revise(state.paused[number], y, noise, step)
+        else:
+            if status == Status.PAUSED:
+                state.paused[number] = state.model.n
+            state.model.tell(trials.u[i], y, noise, step)
     if state.rest is not None:
         state.visited.update(keys(trials.u))
         state.resting = state.rest.tell(state.resting, trials)
@@ -209,7 +215,7 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
         u = _suggest_near(state, number, quality, waiting, existing, settings)
         if u is not None:
             return u
-    believed, lowest = state.believers.join((model.n, told[0].n), told[0], waiting)
+    believed, lowest = state.believers.join((model.version, told[0].n), told[0], waiting)
     if number % _branches.EVERY == _branches.TURN and model.n >= _branches.AFTER and state.model.kind.any():
         u = _suggest_elsewhere(state, number, believed, quality, waiting, existing, settings)
         if u is not None:
@@ -227,8 +233,8 @@ def _suggest(state: BayesState, number: int, chosen: list[Floats], settings: _Se
 
 
 def _quality(state: BayesState, posterior: Posterior, z: Floats) -> Floats:
-    """How good each row is (n,), smaller is better: its value, or where there is noise its posterior mean."""
-    if state.stochastic or posterior.theta[-1] > NOISY:
+    """How good each row is (n,), smaller is better: its value, or where there is noise or rows fell short its posterior mean."""
+    if state.stochastic or state.model.short or posterior.theta[-1] > NOISY:
         return z - posterior.noise[: posterior.n] * posterior.alpha[: posterior.n]  # K alpha = z - m - noise alpha
     return z
 
@@ -263,14 +269,14 @@ def _suggest_near(
     state: BayesState, number: int, quality: Floats, waiting: list[Floats], existing: Floats, settings: _Settings
 ) -> Floats | None:
     """A suggestion of the neighbourhood of the best; None where there is none, or it is not a new point of the space."""
-    if state.near[0] != state.model.n:
-        state.near = state.model.n, neighbourhood(state.model, quality, state.continuous)
+    if state.near[0] != state.model.version:
+        state.near = state.model.version, neighbourhood(state.model, quality, state.continuous)
     near = state.near[1]
     if near is None:
         return None
     points = near.box.inward(np.array(waiting)) if waiting else np.empty((0, len(state.continuous)))
     points = points[near.box.beside(points) <= 1.0]
-    believed, lowest = state.near_believers.join(state.model.n, near.posterior, list(points))
+    believed, lowest = state.near_believers.join(state.model.version, near.posterior, list(points))
     quality = _quality(state, near.posterior, near.z)
     centres = np.clip(near.v[np.argsort(quality, kind="stable")[:CENTRES]], 0.0, 1.0)
     terms = settings.terms(min(float(quality.min()), lowest))

@@ -7,6 +7,9 @@ each fit starting from the last. Beyond `CAP` rows an **active set** is chosen a
 random half of the rest, so that the cost of an ask does not grow with the study.
 
 Values are seen through the output transform (csrc/transform.hpp), which is computed over the active rows at each ask.
+
+Rows that were told short of the end of their trial are brought there (`_fidelity.py`): by what is known when they are told, and all of
+them anew at each anchor.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from jaxhp import _kernel
 from jaxhp._rng import rng
 from jaxhp._types import Dims, Floats, Ints, Kind, Posterior
+from jaxhp.samplers._fidelity import END, Fidelity
 
 CAP: Final = 512  # rows of an active set, unless told otherwise
 STRIDE: Final = 32  # anchors this far apart once there are more rows than CAP
@@ -34,13 +38,16 @@ NOISIEST: Final = 1e8  # told variance, in units of z squared, that is as good a
 class Model:
     """Grows in place: whoever keeps two copies `copy.deepcopy`s it."""
 
-    def __init__(self, kind: npt.NDArray[np.int8], seed: int, first_fit: int, cap: int = CAP) -> None:
+    def __init__(self, kind: npt.NDArray[np.int8], seed: int, first_fit: int, cap: int = CAP, fidelity: Fidelity | None = None) -> None:
         d = len(kind)
         self.kind = kind  # (d,) 0 Matern-5/2, 1 Hamming
         self.seed = seed
         self.n = 0
+        self.version = 0  # another one whenever a row is told or revised
         self.first_fit = first_fit
         self.cap = cap  # rows of an active set at an anchor
+        self.fidelity = fidelity  # who brings rows to the end; None: all of them are there
+        self.short: dict[int, tuple[float, float, float]] = {}  # row -> step, y and noise as told, of those that are not there
         self.u = np.empty((64, d))  # canonical: NaN where inactive
         self.y = np.empty(64)  # minimised; not finite where the trial failed
         self.noise = np.empty(64)  # told standard deviation, 0 where none
@@ -60,24 +67,47 @@ class Model:
         """The rows of the last `posterior`, in its order."""
         return self._order[: self._held]
 
-    def tell(self, u: Floats, y: float, noise: float) -> None:
-        """One told row: u (d,) canonical, y not finite where the trial failed, noise its standard deviation where known."""
+    def tell(self, u: Floats, y: float, noise: float, step: float = END) -> None:
+        """One told row: u (d,) canonical, y not finite where the trial failed, noise its standard deviation where known.
+
+        `step` is where the value stands, of a trial that is not at its end.
+        """
         if self.n == len(self.y):
             self.u, self.y, self.noise = (np.concatenate([a, np.empty_like(a)]) for a in (self.u, self.y, self.noise))
         n = self.n
-        self.u[n], self.y[n], self.noise[n] = u, y, _known(noise)
+        self.u[n] = u
+        self._place(n, y, noise, step)
         self.n = n = n + 1
+        self.version += 1
         if n == self._next_fit:
             self._anchor = n
+            self._bring()
             self._fit()
             self._next_fit = max(n + 1, math.ceil(n * GROWTH))
         elif n > self.cap and n - self._anchor >= STRIDE:
             self._anchor = n
+            self._bring()
 
-    def revise(self, row: int, y: float, noise: float) -> None:
+    def revise(self, row: int, y: float, noise: float, step: float = END) -> None:
         """Another result for a told row: a paused trial went on. The next posterior is factored anew."""
-        self.y[row], self.noise[row] = y, _known(noise)
+        self._place(row, y, noise, step)
+        self._bring()
+        self.version += 1
         self._anchor, self._factored, self._told = self.n, -1, None
+
+    def _place(self, row: int, y: float, noise: float, step: float) -> None:
+        """Writes a row, brought to the end."""
+        self.short.pop(row, None)
+        if self.fidelity is not None and step < END:
+            self.short[row] = step, y, noise
+            shift, spread = self.fidelity.brought(step)
+            y, noise = y + shift, math.hypot(_known(noise), spread)
+        self.y[row], self.noise[row] = y, _known(noise)
+
+    def _bring(self) -> None:
+        """Brings all rows that fell short anew."""
+        for row, (step, y, noise) in list(self.short.items()):
+            self._place(row, y, noise, step)
 
     def posterior(self) -> tuple[Posterior, Floats] | None:
         """The posterior of the active told rows, and their transformed values z; None when there is none yet, or it cannot be factored."""

@@ -21,6 +21,7 @@ NASTY = (
     "only pending",
     "reports and stops",
     "paused and promoted",
+    "stopped at rungs",
     "some outcomes missing",
     "foreign",
     "slopes of all kinds",
@@ -125,6 +126,8 @@ def nasty_history(name: str, problem: Problem, seed: int = 0, n: int = 24) -> Tr
     if name == "reports and stops":
         reports = rows(number, u, y, Status.REPORTED)._replace(fidelity=np.ones(n))
         return joined([asked, reports, rows(number, u, y, np.where(number % 2, Status.STOPPED, Status.COMPLETE).astype(np.int8))])
+    if name == "stopped at rungs":
+        return joined([asked, *_climbs(number, u, y)])
     if name == "paused and promoted":
         pauses = rows(number, u, y + 1.0, Status.PAUSED)._replace(fidelity=np.ones(n))
         return joined(
@@ -138,3 +141,26 @@ def nasty_history(name: str, problem: Problem, seed: int = 0, n: int = 24) -> Tr
     if name == "foreign":
         return told._replace(number=-1 - number)
     return joined([asked, told])
+
+
+def _climbs(number: Ints, u: Floats, y: Floats) -> list[Trials]:
+    """Trials that are compared at steps 1, 3 and 9: half pause there, a third goes on; one that begins again, one that diverges later."""
+    events: list[Trials] = []
+
+    def tell(i: int, step: int, status: int) -> None:
+        seen = np.where(status == Status.FAILED, np.nan, y[i : i + 1] + (1 + i % 5) / step)
+        events.append(rows(number[i : i + 1], u[i : i + 1], seen, status)._replace(fidelity=np.array([float(step)])))
+
+    for k, step in enumerate((1, 3, 9)):
+        for i in range(0, len(number), 3**k):
+            further = step < 9 and i % 3 ** (k + 1) == 0
+            tell(i, step, Status.REPORTED)
+            if step == 3 and i == 6:
+                tell(i, 1, Status.REPORTED)
+            if step == 9:
+                tell(i, step, Status.FAILED if i == 9 else Status.COMPLETE)
+            elif i % 2:
+                tell(i, step, Status.PAUSED)
+            elif not further:
+                tell(i, step, Status.STOPPED)
+    return events

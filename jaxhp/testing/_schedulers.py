@@ -121,7 +121,9 @@ def simulated(
         moments.append(Moment(len(told), slots, decision))
         points[decision.number[decision.number >= 0]] = decision.u[decision.number >= 0]
         for lane, number, t, until in zip(free, decision.number.tolist(), decision.t.tolist(), decision.until.tolist(), strict=True):
-            held[lane] = -1
+            before, held[lane] = held[lane], -1
+            if before not in (-1, number):
+                tell(before, Status.PAUSED, reached[before], curve(before, reached[before]))
             if number < 0:
                 continue
             del held[lane]
