@@ -120,7 +120,7 @@ def test_reading_best_changes_no_later_suggestion() -> None:
 def test_the_surrogate_is_fitted_once_until_the_study_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     study = searched(noisy(0.5, seed=2))
     made = []
-    monkeypatch.setattr(_model, "Model", lambda *arguments: made.append(arguments) or Model(*arguments))
+    monkeypatch.setattr(_model, "Model", lambda *arguments, **named: made.append(arguments) or Model(*arguments, **named))
     first, found = study.best.number, study.explain()
     assert study.best.number == first == found.best and len(made) == 1
     study.add({"x": 0.9, "y": 0.9}, 3.0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import jaxhp
 from jaxhp._types import Floats, Outcome, Problem, Status, Trials
+from jaxhp.analysis._model import modelled
 from jaxhp.samplers._fidelity import END, Fidelity
 from jaxhp.samplers._model import Model
 from jaxhp.testing import rows, simulated
@@ -202,3 +203,19 @@ def test_an_ask_before_a_paused_trial_goes_on_changes_nothing_afterwards() -> No
     at_once, interrupted = sampler.tell(at_once, late), sampler.tell(interrupted, late)
     for number in numbers:
         assert sampler.ask(at_once, number).tobytes() == sampler.ask(interrupted, number).tobytes()
+
+
+def test_what_is_explained_of_a_study_with_stops_stands_at_the_end_of_its_trials() -> None:
+    def objective(trial: jaxhp.Trial) -> float:
+        loss = math.nan
+        for epoch in range(1, 10):
+            loss = (trial["x"] - 0.3) ** 2 + 9.0 / epoch
+            if trial.report(epoch, loss):
+                break
+        return loss
+
+    study = jaxhp.Study(SPACE, sampler=jaxhp.bayes(), scheduler=jaxhp.asha(max_steps=9), seed=0).optimize(objective, trials=40)
+    model = modelled(study)
+    assert sum(t.status == Status.STOPPED for t in study.finished) == len(model.short) > 10
+    np.testing.assert_allclose(model.y[: model.n], (model.u[: model.n, 0] - 0.3) ** 2 + 1.0, atol=1e-9)
+    assert study.explain().failed == 0

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from jaxhp._types import ENDED, Ints
+from jaxhp._types import ENDED, Ints, Status
+from jaxhp.samplers._fidelity import Fidelity
 from jaxhp.samplers._model import Model, kernel_kinds
 from jaxhp.samplers._sobol import startup_size
 
@@ -37,9 +38,14 @@ def modelled(study: Study) -> Model:
     if study._modelled is not None and study._modelled[0] == fold.position:
         return study._modelled[1]
     rows, told = fold.rows.table, told_rows(fold)
-    model = Model(kernel_kinds(fold.space.dims), fold.seed, min(startup_size(fold.space.d), len(told)))
+    fidelity = Fidelity()
+    steps = {  # at which each row stands, by all that is known of learning curves
+        i: fidelity.tell(int(rows.number[i]), int(rows.status[i]), float(rows.fidelity[i]), float(rows.y[i, 0]))
+        for i in np.flatnonzero(rows.status[: fold.rows.n] != Status.PENDING).tolist()
+    }
+    model = Model(kernel_kinds(fold.space.dims), fold.seed, min(startup_size(fold.space.d), len(told)), fidelity=fidelity)
     for i in told.tolist():
-        model.tell(rows.u[i], float(rows.y[i, 0]), float(rows.noise[i, 0]))
+        model.tell(rows.u[i], float(rows.y[i, 0]), float(rows.noise[i, 0]), steps[i])
     study._modelled = fold.position, model
     return model
 
