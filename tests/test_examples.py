@@ -202,3 +202,9 @@ def test_two_hosts_learn_from_each_other() -> None:
 def test_models_cut_over_two_devices_train_in_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
     assert "4 devices, 2 for each model: best of 16 trials has loss 0." in run("submesh")
+
+
+def test_one_program_tunes_widths_depths_and_choices() -> None:
+    study = loaded("digits_widths").main(trials=8, steps=72)
+    assert len({(t.params["width"], t.params["layers"]) for t in study.finished}) > 4
+    assert study.best.values["accuracy"] > 0.5  # a guess: 0.1

@@ -276,8 +276,8 @@ def test_a_stopping_trainable_can_be_resized() -> None:
     stopping = masks.stop_after(plain, "steps").resized({"width": 4})
     assert stopping.sizes == {"width": 4}
     h = {"width": 4, "steps": 0, "rate": 0.1}
-    state = stopping.init(KEY, h)
-    after = stopping.step(state, h, jax.tree.map(lambda a: a[:8], DATA["train"]), KEY, jnp.int32(0))[0]
+    state = jax.jit(stopping.init)(KEY, h)
+    after = jax.jit(stopping.step)(state, h, jax.tree.map(lambda a: a[:8], DATA["train"]), KEY, jnp.int32(0))[0]
     np.testing.assert_array_equal(state["params"]["layers_0"]["kernel"], after["params"]["layers_0"]["kernel"])
 
 
@@ -342,11 +342,11 @@ def test_supervised_trains(module: Any) -> None:
         (lambda: masks.Transformer(10, length=("length", 8), pool=None), "pool=None gives an output for every position"),
         (lambda: masks.Transformer(10, padding=0), "padding=0 is a token id"),
         (lambda: masks.nnx.MLP(4, 10, dropout=-1, rngs=nnx.Rngs(0)), "dropout: expected"),
-        (lambda: masks.MLP(10, width=("width", 8)).init(KEY, jnp.ones((1, 4))), r"reads hparams\['width'\] and was given none"),
-        (lambda: masks.CNN(10).init(KEY, jnp.ones((1, 4))), r"x: expected images .* got shape \[1, 4\]"),
-        (lambda: masks.Transformer(2, length=4).init(KEY, jnp.ones((1, 5, 3))), "x has 5 positions, more than length=4"),
-        (lambda: masks.Transformer(2, vocabulary=9).init(KEY, jnp.ones((1, 5))), "expected token ids as integers, got float32"),
-        (lambda: masks.Transformer(2).init(KEY, jnp.ones((1, 5))), "for token ids say vocabulary="),
+        (lambda: jax.eval_shape(masks.MLP(10, width=("width", 8)).init, KEY, jnp.ones((1, 4))), r"reads hparams\['width'\] and was given none"),
+        (lambda: jax.eval_shape(masks.CNN(10).init, KEY, jnp.ones((1, 4))), r"x: expected images .* got shape \[1, 4\]"),
+        (lambda: jax.eval_shape(masks.Transformer(2, length=4).init, KEY, jnp.ones((1, 5, 3))), "x has 5 positions, more than length=4"),
+        (lambda: jax.eval_shape(masks.Transformer(2, vocabulary=9).init, KEY, jnp.ones((1, 5))), "expected token ids as integers, got float32"),
+        (lambda: jax.eval_shape(masks.Transformer(2).init, KEY, jnp.ones((1, 5))), "for token ids say vocabulary="),
         (lambda: masks.activation(0, jnp.ones(2), ("relu", "swish")), "activation: 'swish' is not known"),
         (lambda: masks.switch_optimizer(0, optax.adam(0.1)), "expected a list"),
         (lambda: masks.switch_optimizer(0, [optax.adam]), "entry 0 is .* is a pair of parentheses missing"),

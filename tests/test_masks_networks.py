@@ -210,21 +210,6 @@ def _notices(step: Any, state: Any, h: Any, batch: Any, i: int, t: int) -> bool:
     return bool(before != after)
 
 
-def test_a_study_trains_widths_depths_and_choices_in_one_program() -> None:
-    space = jaxhp.Space(
-        {
-            "width": jaxhp.Int(2, 16),
-            "layers": jaxhp.Int(1, 2),
-            "optimizer": jaxhp.Categorical(["adamw", "lion"]),
-            "activation": jaxhp.Categorical(["relu", "sigmoid"]),
-        }
-    )
-    study = jaxhp.Study(space, metric="loss", seed=0, sampler=jaxhp.random_search())
-    case = Case("MLP", "linen", {"width": (5, 16), "layers": (1, 2)}, IMAGES, 8, 64, optimizers=("adamw", "lion"), activation=CHOICE)
-    study.train(case.trainable(), trials=4, steps=8, lanes=4, evaluate_every=8)
-    assert len(study.finished) == 4 and all(np.isfinite(t.value) for t in study.finished)
-
-
 def test_the_states_shapes_are_those_of_the_largest_sizes() -> None:
     case = CASES[4]
     shapes = check(case.trainable(), case.hparams("lamb")).state["params"]
