@@ -64,6 +64,9 @@ def observed() -> dict[str, Any]:
     rows = bank.take([(15, 0), (2, 0)])
     back = lanes.refill(lanes.init(), [0, 7], [15, 2], rates([0.1, 0.01]), 20, t=[10, 10], model=rows)
     seen["bank"] = apart(lanes.gather(back, [0, 7]), lanes.gather(state, [15, 2]))
+    kept = lanes.gather(state, [14, 1, 5])
+    swapped = lanes.refill(state, [1, 14], [30, 31], rates([0.1, 0.01]), 20, t=[10, 10], sources=[14, 1])  # from device to device
+    seen["copied"] = apart(lanes.gather(swapped, [1, 14, 5]), kept)
 
     def study(**arguments: Any) -> Study:
         made = Study(RATES, metric="loss", sampler=jaxhp.sobol(), seed=1)
@@ -109,6 +112,10 @@ def test_each_device_has_its_lanes_and_a_segment_has_no_collectives(seen: Any) -
 
 def test_streams_and_the_bank_on_the_devices_work_over_a_mesh(seen: Any) -> None:
     assert seen["stream"] < 1e-6 and seen["bank"] == 0
+
+
+def test_lanes_copy_one_another_from_device_to_device(seen: Any) -> None:
+    assert seen["copied"] == 0
 
 
 def test_a_study_over_a_mesh_is_that_of_one_device(seen: Any) -> None:

@@ -213,7 +213,9 @@ class Lanes:
         if sources is not None:
             origin = np.arange(self.width, dtype=np.int32)
             origin[index] = sources
-            weights = self._copy(state.model, jax.device_put(origin, self._everywhere)) if (origin[index] != index).any() else state.model
+            weights = state.model
+            if (origin[index] != index).any():
+                weights = self._copy(weights, origin if self.mesh is None else jax.device_put(origin, self._everywhere))
         elif model is None:
             weights = self._fresh(state.model, *self._spread((columns, *_named(number, replicate), mask)), self._seed_key)
         else:
