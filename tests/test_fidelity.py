@@ -98,7 +98,7 @@ def told(fidelity: Fidelity, model: Model, number: int, early: float, late: floa
     row = model.n
     model.tell(u, early, 0.0, fidelity.tell(number, Status.PAUSED, 1.0, early))
     if late is not None:
-        model.revise(row, late, 0.0, fidelity.tell(number, Status.COMPLETE, 9.0, late))
+        model.revise(row, u, late, 0.0, fidelity.tell(number, Status.COMPLETE, 9.0, late))
 
 
 def test_rows_of_a_model_stand_at_the_end_with_the_noise_of_getting_there() -> None:

@@ -290,16 +290,16 @@ def test_no_told_noise_breaks_the_arithmetic(noise: float, y: list[float]) -> No
 
 
 def test_a_revised_result_stands_for_the_old_one():
-    """A paused trial that went on: the posterior is that of the new values, whenever it is asked for, and nothing else changes."""
+    """A paused trial that went on, at another point: the posterior is that of the new row, whenever it is asked for."""
     rows = told(40, failures=0.0)
     number, (u, y, _) = 30, rows[30]
     direct, revised, asked = made(rows), made(rows[:number]), made(rows[:number])
     for i, row in enumerate(rows[number:], number):
         for m in (revised, asked):
-            m.tell(*(row if i > number else (u, 5.0, 0.0)))
+            m.tell(*(row if i > number else (rows[0][0], 5.0, 0.0)))
         asked.posterior()
     for m in (revised, asked):
-        m.revise(number, y, 0.0)
+        m.revise(number, u, y, 0.0)
         m.theta = direct.theta
     want, mine, asked_before = direct.posterior(), revised.posterior(), asked.posterior()
     assert want is not None and mine is not None and asked_before is not None

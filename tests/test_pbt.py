@@ -229,6 +229,15 @@ def test_constraints_hold_for_copies_too() -> None:
         assert tight.feasible(crowd.u).all()
 
 
+def test_a_sampler_learns_that_the_last_point_gave_the_last_value() -> None:
+    sampler, u = jaxhp.bayes(), np.array([[0.25], [0.75]])
+    state = sampler.init(problem(), 0)
+    state = sampler.tell(state, rows(np.array([0]), u[:1]))
+    for point, status in ((u[:1], Status.PAUSED), (u[1:], Status.COMPLETE)):
+        state = sampler.tell(state, rows(np.array([0]), point, np.array([[1.0]]), status))
+    assert state.model.n == 1 and state.model.u[0] == 0.75
+
+
 # -- the process of gains ------------------------------------------------------------------------------------------------
 
 

@@ -165,7 +165,7 @@ def _tell(state: BayesState, trials: Trials) -> BayesState:
             continue
         state.pending.pop(number, None)
         if number in state.paused:
-            state.model.revise(state.paused[number], y, noise, step)
+            state.model.revise(state.paused[number], trials.u[i], y, noise, step)
         else:
             if status == Status.PAUSED:
                 state.paused[number] = state.model.n

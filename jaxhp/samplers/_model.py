@@ -88,8 +88,9 @@ class Model:
             self._anchor = n
             self._bring()
 
-    def revise(self, row: int, y: float, noise: float, step: float = END) -> None:
-        """Another result for a told row: a paused trial went on. The next posterior is factored anew."""
+    def revise(self, row: int, u: Floats, y: float, noise: float, step: float = END) -> None:
+        """Another result for a told row, perhaps at another point: a paused trial went on. The next posterior is factored anew."""
+        self.u[row] = u
         self._place(row, y, noise, step)
         self._bring()
         self.version += 1
