@@ -67,14 +67,17 @@ class Berths:
 
     def metrics(self, numbers: Sequence[int]) -> dict[str, npt.NDArray[np.float64]]:
         """What the last segment told of trials, (n, seeds) each; NaN for -1. Waits for the device."""
-        told = {where: {name: np.asarray(x, np.float64) for name, x in metrics.items()} for where, metrics in self._told.items()}
-        names = {name: None for metrics in told.values() for name in metrics}
-        values = {name: np.full((len(numbers), self.seeds), np.nan) for name in names}
+        rows: dict[tuple[int, int], list[tuple[int, int]]] = {}  # by chunk: (row, gang)
         for i, number in enumerate(numbers):
             if number >= 0:
-                berth = self.at[number]
-                for name, x in told[berth[:2]].items():
-                    values[name][i] = x[self._slots(berth)]
+                bucket, chunk, gang = self.at[number]
+                rows.setdefault((bucket, chunk), []).append((i, gang))
+        values: dict[str, npt.NDArray[np.float64]] = {}
+        for where, pairs in rows.items():
+            here, gangs = np.array(pairs).T
+            for name, x in self._told[where].items():
+                column = values.setdefault(name, np.full((len(numbers), self.seeds), np.nan))
+                column[here] = np.asarray(x, np.float64).reshape(-1, self.seeds)[gangs]
         return values
 
     def chunk(self, number: int) -> tuple[LaneState, list[int]]:

@@ -144,6 +144,16 @@ def test_what_cannot_be_planned_is_refused(case: str) -> None:
         plan_buckets(WIDENING, space, **({"trials": 10, "steps": 10, "price": square} | arguments))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def kept() -> Any:
+    """These studies train in the same few programs: they are compiled once."""
+    _autotune.keep_programs()
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
 # -- training ----------------------------------------------------------------------------------------------------------
 
 THREE = [2, 5, 8]
@@ -196,7 +206,6 @@ def test_trials_do_not_notice_their_bucket(plain: Study) -> None:
 def test_a_scheduler_changes_who_goes_on_and_nothing_else(plain: Study, climbed: Study) -> None:
     told, full = reports(climbed), reports(plain)
     assert told.items() <= full.items() and len(told) < len(full)
-    assert results(trained(scheduler=asha(min_steps=2))) == results(climbed)
 
 
 def test_as_few_chunks_run_as_hold_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +262,7 @@ def test_a_bank_that_is_too_small_costs_time_alone(where: str, climbed: Study) -
 
 def test_killed_at_any_record_and_taken_up_by_another_process(climbed: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_owner, "gone", lambda owner: owner != "host:survivor:0")
-    for after in range(2, 10**6, 9):
+    for after in range(2, 10**6, 19):
         kept = MemoryLog()
         monkeypatch.setattr(_owner, "owner", lambda: "host:victim:0")
         try:
@@ -312,11 +321,11 @@ def test_out_of_memory_halves_the_lanes_of_all_buckets(plain: Study, monkeypatch
 
 
 def test_auto_plans_from_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaxhp.train._buckets.priced", lambda make: (lambda w: (w / 4.0, 20.0))(make(1).trainable.sizes["width"]))
+    monkeypatch.setattr("jaxhp.train._buckets.priced", lambda make: (lambda w: (w / 1.0, 20.0))(make(1).trainable.sizes["width"]))
     monkeypatch.setattr(_autotune, "_measured", lambda lanes: (1e9, 1.0))
-    study = trained(buckets="auto", lanes="auto", steps=4)
+    study = trained(buckets="auto", lanes="auto", trials=6, steps=4)
     assert study.plan is not None and 1 < len(study.plan.buckets) < 8 and not math.isnan(study.plan.seconds)
-    assert all(isinstance(b, Bucket) and b.lanes >= 1 for b in study.plan.buckets) and len(study.finished) == 24
+    assert all(isinstance(b, Bucket) and b.lanes >= 1 for b in study.plan.buckets) and len(study.finished) == 6
 
 
 # -- a trial that changes its size -------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ def _trained(
             moved = jnp.maximum(moved, jnp.stack([_size(_difference(now[name], begun[name])) for name in now]))
             return (states, moved), _off(states, moved)
 
-        at_first = _off(states, jnp.stack([_size(leaf) for leaf in begun.values()]))
+        at_first = _off(states, jnp.stack([_size(_finite(leaf)) for leaf in begun.values()]))
         carry = (states, jnp.zeros(len(begun)))
         (states, _), off = jax.lax.scan(advance, carry, (jnp.arange(steps, dtype=jnp.int32), streams))
         ends = [
@@ -229,12 +229,13 @@ def _leaves(state: State) -> dict[str, Any]:
 
 def _off(states: tuple[State, State], moved: jax.Array) -> jax.Array:
     """How far each leaf (n,) of the small state is off, as a part of how far it has moved (n,)."""
-    known, found = _leaves(states[0]), _leaves(states[1])
+    known = _leaves(states[0])
     off = []
-    for name, leaf in found.items():
+    for name, leaf in _leaves(states[1]).items():
         corner = known[name][tuple(slice(0, n) for n in leaf.shape)]
-        off.append(jnp.maximum(_size(_difference(corner, leaf)) - ROUNDING * _size(leaf), 0.0))
-    return jnp.where(jnp.stack(off) > 0, jnp.stack(off) / moved, 0.0)
+        off.append(jnp.maximum(_size(_difference(corner, leaf)) - ROUNDING * _size(_finite(leaf)), 0.0))
+    found = jnp.stack(off)
+    return jnp.where(found > 0, jnp.where(jnp.isinf(found), jnp.inf, found / moved), 0.0)
 
 
 def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -248,10 +249,16 @@ def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def _size(leaf: jax.Array) -> jax.Array:
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return jnp.float32(0.0)
-    finite = jnp.where(jnp.isinf(leaf), leaf, jnp.nan_to_num(leaf))
-    size: jax.Array = jnp.max(jnp.abs(finite), initial=0.0).astype(jnp.float32)
+        return jnp.zeros(())
+    size: jax.Array = jnp.max(jnp.abs(leaf), initial=0.0).astype(jnp.float32)
     return size
+
+
+def _finite(leaf: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return leaf
+    finite: jax.Array = jnp.where(jnp.isfinite(leaf), leaf, 0.0)
+    return finite
 
 
 def _parts(tree: Any) -> Iterator[Any]:
