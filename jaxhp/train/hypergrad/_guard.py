@@ -1,8 +1,9 @@
 """A guard around any adjoint: exploded or non-finite gradients never reach who descends by them.
 
-A gradient is suspect when it is not finite, when its adjoint doubted it, when training amplifies small changes (`info.growth`), or when it foresees, over sigma, a change of more than the metric itself. Along a suspect one, 16 neighbouring runs are
-trained (`_slope.py`); it is trusted if the metric rises along it and by at least a quarter of what it foresees, and otherwise replaced by
-the slope that was measured along that line: for a scalar, that is the smoothed slope itself.
+A gradient is suspect when it is not finite, when its adjoint doubted it, when training amplifies small changes (`info.growth`), or when
+it foresees, over sigma, a change of more than the metric itself. Along a suspect one, neighbouring runs are trained (`_slope.py`). It is
+trusted if the metric rises along it, by at least a quarter of what it foresees; otherwise the slope that was measured along that line takes
+its place. For a scalar, that is the smoothed slope itself.
 """
 
 from __future__ import annotations

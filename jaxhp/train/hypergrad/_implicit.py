@@ -84,7 +84,7 @@ class Implicit:
     loss: str = "loss"
     params: str | None = "params"
     tolerance: float = 1e-2
-    exact: ClassVar[bool] = True
+    exact: ClassVar[bool] = False  # it looks at the training loss, not at the steps
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, Solver):

@@ -92,7 +92,7 @@ class Adjoint(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether it differentiates the program, so that what acts through rounding or comparison alone has no gradient."""
+        """Whether it differentiates the steps of training, so that what acts through rounding or comparison alone has no gradient."""
 
     def gradient(self, loop: Loop, x: X) -> tuple[jax.Array, X, Info]:
         """The metric after training, its gradient with respect to x, and diagnostics."""

@@ -37,12 +37,13 @@ def with_finite_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _rewritten(value: Any) -> Any:
     """A parameter of an equation with the jaxprs in it rewritten; anything else as it is."""
-    if isinstance(value, ClosedJaxpr):
-        return value.replace(jaxpr=_rewritten(value.jaxpr))
+    if isinstance(value, ClosedJaxpr):  # constants of the host may be float64 still, where JAX computes in float32
+        return value.replace(jaxpr=_rewritten(value.jaxpr), consts=[jnp.asarray(c) for c in value.consts])
     if isinstance(value, Jaxpr):
         return value.replace(eqns=[_equation(eqn) for eqn in value.eqns])
     if isinstance(value, tuple) and any(isinstance(x, ClosedJaxpr | Jaxpr) for x in value):
-        return tuple(map(_rewritten, value))
+        parts = [_rewritten(x) for x in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
 
 

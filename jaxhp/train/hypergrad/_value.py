@@ -17,6 +17,7 @@ from jaxhp.train.hypergrad._guard import Guarded
 from jaxhp.train.hypergrad._info import Adjoint, Info
 from jaxhp.train.hypergrad._loop import Loop, X, loop_of
 from jaxhp.train.hypergrad._reach import reaching
+from jaxhp.train.hypergrad._slope import SmoothedSlope
 
 Function = Callable[[Mapping[str, Any], jax.Array], tuple[jax.Array, X, Info]]
 
@@ -121,7 +122,7 @@ def _checked(steps: Any, segment: Any, names: tuple[str, ...], adjoint: Any, gua
         )
     if not isinstance(guard, bool):
         raise TrainableError(f"guard={guard!r}: expected True or False; a guard of another kind is an adjoint: Guarded(Reverse(), ...)")
-    result: Adjoint = Guarded(chosen) if guard and chosen.exact and not isinstance(chosen, Guarded) else chosen
+    result: Adjoint = Guarded(chosen) if guard and not isinstance(chosen, Guarded | SmoothedSlope) else chosen
     return result
 
 
