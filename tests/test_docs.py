@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["bayes.md", "forecast.md", "lanes.md", "optim.md", "schedulers.md", "structure.md"])
+@pytest.mark.parametrize("page", ["bayes.md", "forecast.md", "hypergradients.md", "lanes.md", "optim.md", "schedulers.md", "structure.md"])
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (DOCS / page).read_text()
