@@ -49,6 +49,7 @@ _MODULE_OF = {
     "supervised": "train",
     "Trainable": "train",
     "padded": "train",
+    "held_back": "train",
     "check_padding": "train",
     "plan_buckets": "train",
     "PaddingReport": "train",

@@ -48,6 +48,7 @@ def train(
     mesh: Any,
     buckets: Wanted,
     adjoint: Any,
+    differentiate: str | None,
 ) -> None:
     """See `Study.train`."""
     fold = study._fold
@@ -66,8 +67,10 @@ def train(
         evaluate_every = chosen.every
     chosen.init(fold.problem._replace(steps=steps or (fold.course.run or {}).get("steps")), study.seed)  # refuses steps that do not fit it
     steps, segment, seeds = settings(study, fold.course.run, steps, evaluate_every, seeds)
+    if adjoint is None and differentiate is not None:
+        raise StudyError(f"differentiate={differentiate!r}: without an adjoint nothing is differentiated; pass adjoint=jaxhp.Reverse() too")
     if adjoint is not None:
-        check_adjoint(study, chosen)
+        check_adjoint(study, chosen, differentiate)
         if width == "auto" and fold.course.run is None:
             devices = 1 if mesh is None else mesh.devices.shape[0]
             width = max(1, min(LANES, LANES if trials is None else trials - fold.told) // devices) * devices * seeds
@@ -92,8 +95,8 @@ def train(
         study._training, training.scheduler = training, chosen
         if adjoint is None:
             training.grading = None
-        elif training.grading is None or training.grading.adjoint != adjoint:
-            training.grading = Grading(study, training.stage.lanes, steps, seeds, adjoint)
+        elif training.grading is None or (training.grading.adjoint, training.grading.given) != (adjoint, differentiate):
+            training.grading = Grading(study, training.stage.lanes, steps, seeds, adjoint, differentiate)
         try:
             training.advance(trials, deadline, callbacks)
             break

@@ -469,6 +469,7 @@ class Study:
         mesh: Any = None,
         buckets: str | int | Sequence[int | Mapping[str, int]] = "auto",
         adjoint: Adjoint | Literal["auto"] | None = None,
+        differentiate: str | None = None,
     ) -> Study:
         """Trains configurations side by side in one compiled program until the study holds `trials` trials (docs/lanes.md).
 
@@ -497,6 +498,8 @@ class Study:
                 plan.
             adjoint: how trials that complete are differentiated with respect to the floats, such as `jaxhp.Reverse()`, or "auto": they are
                 told with their gradients, for `jaxhp.hypergradient_descent` (docs/hypergradients.md). `lanes="auto"` is then 16.
+            differentiate: a metric of `evaluate`, to be minimised, whose gradient stands for the objective's: the loss, where the study's
+                metric is an accuracy, or is of held-back examples (`jaxhp.held_back`).
 
         Returns:
             The study, for `study.train(...).best`.
@@ -512,6 +515,7 @@ class Study:
                 self, trainable, trials=trials, steps=steps, lanes=lanes, scheduler=scheduler, seeds=seeds, evaluate_every=evaluate_every,
                 bank=bank, bank_bytes=bank_bytes, checkpoint=checkpoint, checkpoint_every=checkpoint_every, callbacks=callbacks,
                 timeout=timeout, mesh=mesh, buckets=buckets, adjoint=adjoint,
+                differentiate=differentiate,
             )  # fmt: skip
         return self
 

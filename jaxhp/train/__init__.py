@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxhp.train import optim
 from jaxhp.train._buckets import Bucket, Plan, plan_buckets
+from jaxhp.train._held_back import held_back
 from jaxhp.train._hparams import traced
 from jaxhp.train._lanes import Lanes, LaneState
 from jaxhp.train._padded import padded
@@ -22,6 +23,7 @@ __all__ = [
     "Trainable",
     "check",
     "check_padding",
+    "held_back",
     "optim",
     "padded",
     "plan_buckets",

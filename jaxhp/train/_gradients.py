@@ -136,6 +136,9 @@ class Gradients:
     def _differentiable(self, names: Sequence[str], exact: bool, steps: int, metric: str) -> tuple[str, ...]:
         """The names that have a gradient; where the adjoint needs none, all that act."""
         lanes = self.lanes
+        if metric not in lanes.shapes.evaluated:
+            known = ", ".join(map(repr, lanes.shapes.evaluated))
+            raise TrainableError(f"differentiate={metric!r}: evaluate has no such metric; it has {known}")
         train, validation = lanes.trainable.data["train"], lanes.trainable.data["validation"]
         data = {"train": train.batches(0, 1) if isinstance(train, Stream) else train, "validation": validation}
         x = {name: jnp.asarray(lanes.example[name]) for name in names}
