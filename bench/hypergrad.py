@@ -242,7 +242,7 @@ def main() -> int:
     steps = [int(n) for n in arguments.steps.split(",")]
     found: list[dict[str, Any]] = []
     if "cost" in arguments.parts:
-        reverse = {f"Reverse({c!r})": (Reverse(c), NAMES) for c in ("step", "sqrt", None)}
+        reverse = {f"Reverse({c!r})": (Reverse(c), NAMES[:3]) for c in ("step", "sqrt", None)}
         found += [{"part": "cost"} | row for row in costs(reverse, steps, arguments.rounds)]
     if "forward" in arguments.parts:
         forward = {f"Forward, {d}": (Forward(), NAMES[:d]) for d in (1, 3, 5)}

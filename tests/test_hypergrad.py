@@ -37,7 +37,7 @@ from jaxhp import (
 from jaxhp.train.hypergrad import Auto, cg, identity, neumann
 
 KEY = jax.random.key(0)
-EXACT = {"step": Reverse(), "sqrt": Reverse("sqrt"), "whole": Reverse(None), "forward": Forward(), "all steps": Truncated(100)}
+EXACT = {"step": Reverse(), "sqrt": Reverse("sqrt"), "whole": Reverse(None), "forward": Forward()}
 
 
 def raw(trainable: Trainable, steps: int, wrt: Any, adjoint: Any, **more: Any) -> Callable[..., Any]:
@@ -192,27 +192,19 @@ def test_exact_adjoints_agree_with_finite_differences_and_with_each_other(exact:
             close(gradient, told["step"], 1e-12)
 
 
-def test_in_single_precision_sqrt_is_step_and_forward_is_reverse(exact: dict[str, Any]) -> None:
-    value, expected, _ = exact["step"](POINT, KEY)
-    for name, tolerance in {"sqrt": 1e-6, "forward": 1e-5}.items():
-        other, gradient, _ = exact[name](POINT, KEY)
-        assert gradient["decay"].dtype == jnp.float32
-        close(other, value, 1e-6)
-        close(gradient, expected, tolerance)
-
-
 def test_mapped_is_single_and_so_is_compiled(exact: dict[str, Any], compilations: list[float]) -> None:
-    points = {name: np.stack([x, 0.9 * np.asarray(x)]).astype(np.float32) for name, x in POINT.items()}
-    keys = jax.random.split(KEY, 2)
-    value, gradient, info = jax.jit(jax.vmap(exact["step"]))(points, keys)
-    assert info.growth.shape == (2,) and info.adjoint == "Reverse(checkpoint='step')"
-    exact["step"]({name: x[0] for name, x in points.items()}, keys[0])
-    before = len(compilations)
-    for i in range(2):
-        one, slope, _ = exact["step"]({name: x[i] for name, x in points.items()}, keys[i])
-        close(value[i], one, 1e-5)
-        close({name: g[i] for name, g in gradient.items()}, slope, 2e-5)
-    assert len(compilations) - before < 10  # small ones, of indexing
+    with jax.enable_x64(True):
+        points = {name: np.stack([x, 0.9 * np.asarray(x)]) for name, x in POINT.items()}
+        keys = list(jax.random.split(KEY, 2))
+        value, gradient, info = jax.jit(jax.vmap(exact["step"]))(points, jnp.stack(keys))
+        assert info.growth.shape == (2,) and info.adjoint == "Reverse(checkpoint='step')"
+        for i in range(2):
+            one, slope, _ = exact["step"]({name: x[i] for name, x in points.items()}, keys[i])
+            close((value[i], {name: g[i] for name, g in gradient.items()}), (one, slope), 1e-10)
+        exact["step"](POINT, keys[1])
+        before = len(compilations)
+        exact["step"](POINT | {"rate": 0.04}, keys[0])
+        assert len(compilations) == before
 
 
 def test_sqrt_covers_every_number_of_steps() -> None:

@@ -64,12 +64,13 @@ class Guarded:
         if self.when == "never":
             kept = {name: jnp.where(finite[name], g, 0.0) for name, g in gradient.items()}
             return value, kept, replace(info, replaced={name: ~ok for name, ok in finite.items()})
+        before = {name: info.reason.get(name, jnp.int32(Reason.NONE)) for name in x}
         key = jax.random.fold_in(loop.key, SLOPE)
         direction, foreseen = {}, {}
         for i, (name, g) in enumerate(inside.items()):
             drawn = jax.random.normal(jax.random.fold_in(key, i), g.shape, g.dtype)
             direction[name], foreseen[name] = _unit(jnp.where(jnp.isfinite(g), g, 0.0), drawn)
-        suspect = {name: self._suspect(value, foreseen[name], finite[name], info, name) for name in x}
+        suspect = {name: self._suspect(value, foreseen[name], finite[name], before[name], info.growth) for name in x}
         q = quantiles(self.slope.lanes // 2)
         probes = {name: (q.reshape(-1, *(1,) * v.ndim) * v).astype(v.dtype) for name, v in direction.items()}
         differences = self.slope.differences(loop, x, probes, None if self.when == "always" else suspect)
@@ -77,18 +78,18 @@ class Guarded:
         for name, g in gradient.items():
             slope = (differences[name] @ q.astype(differences[name].dtype)) / jnp.square(q).sum().astype(differences[name].dtype)
             tested = jnp.logical_or(self.when == "always", suspect[name])
-            doubt = self._doubt(slope, foreseen[name], finite[name], info.reason[name])
+            doubt = self._doubt(slope, foreseen[name], finite[name], before[name])
             bad = tested & (doubt != Reason.NONE)
             instead = jnp.where(jnp.isfinite(slope), slope, 0.0) * direction[name] / stretch[name]
             told["gradient"][name] = jnp.where(bad, instead, g).astype(g.dtype)
-            told["reason"][name] = jnp.where(tested, doubt, info.reason[name]).astype(jnp.int32)
+            told["reason"][name] = jnp.where(tested, doubt, before[name]).astype(jnp.int32)
             told["replaced"][name] = bad
             told["slope"][name] = jnp.where(tested, slope, jnp.nan)
         info = replace(info, reason=told["reason"], replaced=told["replaced"], slope=told["slope"])
         return value, told["gradient"], info
 
-    def _suspect(self, value: jax.Array, foreseen: jax.Array, finite: jax.Array, info: Info, name: str) -> jax.Array:
-        calm = finite & (info.reason[name] == Reason.NONE) & ~(info.growth > self.growth)
+    def _suspect(self, value: jax.Array, foreseen: jax.Array, finite: jax.Array, before: jax.Array, growth: Any) -> jax.Array:
+        calm = finite & (before == Reason.NONE) & ~(growth > self.growth)
         suspect: jax.Array = ~(calm & (foreseen * self.slope.sigma <= jnp.abs(value)))
         return suspect
 

@@ -67,15 +67,16 @@ def value_and_hypergrad(
     """
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     method = _checked(steps, segment, names, adjoint, guard, seed)
-    held: dict[str, Any] = {}  # the data on the device, from the first call on
+    held: dict[bool, dict[str, Any]] = {}  # the data on the device, from the first call on, in single or double precision
 
     def data() -> dict[str, Any]:
-        if not held:
+        double = jnp.result_type(float) == jnp.float64
+        if double not in held:
             train, validation = trainable.data["train"], trainable.data["validation"]
+            train = train.batches(0, steps) if isinstance(train, Stream) else train
             with jax.ensure_compile_time_eval():
-                held["train"] = jax.tree.map(jnp.asarray, train.batches(0, steps) if isinstance(train, Stream) else train)
-                held["validation"] = jax.tree.map(jnp.asarray, validation)
-        return held
+                held[double] = {"train": jax.tree.map(jnp.asarray, train), "validation": jax.tree.map(jnp.asarray, validation)}
+        return held[double]
 
     def function(hparams: Mapping[str, Any], key: jax.Array) -> tuple[jax.Array, X, Info]:
         if not isinstance(hparams, Mapping):
