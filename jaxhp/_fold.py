@@ -61,6 +61,7 @@ class Fold:
         self.errors: dict[int, str] = {}
         self.stops: set[int] = set()  # trials that a scheduler ended
         self.confirmed: list[Record] = []
+        self.tested: list[Record] = []
         self.course = Course()  # of training in lanes
         self.lineage = Lineage()  # of trials that a scheduler changed
         self._extras: dict[int, Values] = {}  # every metric of each trial's last report in lanes
@@ -283,6 +284,9 @@ class Fold:
     def _confirm(self, record: Record) -> None:
         self.confirmed.append(record)
 
+    def _test(self, record: Record) -> None:
+        self.tested.append(record)
+
     def _resolve(self, logged: Record) -> Space:
         parsed = Space.from_json(logged)
         return self.given if self.given is not None and not self.given.difference(parsed) else parsed
@@ -313,4 +317,5 @@ _KINDS = {
     "train": Fold._train,
     "segment": Fold._segment,
     "confirm": Fold._confirm,
+    "test": Fold._test,
 }

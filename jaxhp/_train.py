@@ -143,15 +143,19 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
     if split not in data or split == "train":
         known = ", ".join(repr(name) for name in data if name != "train")
         raise StudyError(f"test: the trainable's data has no {split!r} to evaluate on; it has {known}: data={{..., {split!r}: ...}}")
-    steps = training.run["steps"]
+    steps, number = training.run["steps"], None
     if params is None:  # as it was trained, where a scheduler changed it on the way
-        course = training.stage.stretches(study.best.number, steps, keyed=_NO_TRIAL)
+        number = study.best.number
+        course = training.stage.stretches(number, steps, keyed=_NO_TRIAL)
     else:
         columns = traced(study.space, study.space.point(params)[None])
         course = [Stretch(_NO_TRIAL, {name: column[0] for name, column in columns.items()}, steps)]
     hparams = {name: np.repeat(x, repeats) for name, x in course[-1].hparams.items()}
     models, dock = training.stage.trained([course] * repeats, range(repeats)), training.stage.dock_of(course[-1].hparams)
-    return {name: float(values.mean()) for name, values in evaluated(dock, hparams, models, data[split]).items()}
+    told = {name: float(values.mean()) for name, values in evaluated(dock, hparams, models, data[split]).items()}
+    record = {"kind": "test", "number": number, "params": params, "split": split, "repeats": repeats, "values": told, "time": time.time()}
+    study._session.append(record)
+    return told
 
 
 def _built(

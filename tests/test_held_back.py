@@ -12,6 +12,8 @@ from tiny import RATES, bowl, classifier, widening
 
 import jaxhp
 from jaxhp import Study, StudyError, Trainable, TrainableError, held_back
+from jaxhp.report import _tables
+from jaxhp.report._columns import columns
 from jaxhp.train.hypergrad import Forward, Guarded, lane_key, value_and_hypergrad
 
 BARE = Guarded(Forward(), when="never")
@@ -87,3 +89,29 @@ def test_what_cannot_be_differentiated_is_refused() -> None:
         trained(adjoint=None)
     with pytest.raises(StudyError, match="differentiate=3: expected the name of a metric"):
         trained(differentiate=3)
+
+
+def test_the_report_shows_validation_beside_test_and_what_guards_did() -> None:
+    study = trained()
+    value = study.test(repeats=2)["loss"]
+    study.test({"rate": 0.5}, repeats=2)
+    again = Study.open(study._log, study.name)  # the log has it
+    table = _tables.held_out(again)
+    best = study.best
+    row = [f"trial {best.number}", "loss", _tables.number(best.values["loss"]), _tables.number(value), "test", "2"]
+    first, second = (r for r in table.rows if r[1] == "loss")
+    assert first == row
+    assert second[:3] == ["{'rate': 0.5}", "loss", ""]
+    told = _tables.gradients(columns(study))
+    assert told.note == "4 trials were told with the slopes of 1 parameter. None was suspect." and not told.rows
+    page = jaxhp.report.html(again)
+    assert "<h2>Validation beside test</h2>" in page and "None was suspect." in page
+    study._fold.guards[1] = {"rate": "replaced: because"}
+    assert _tables.gradients(columns(study)).rows == [["rate", "4", "1", "replaced: because"]]
+
+
+def test_a_report_without_gradients_or_tests_is_silent_about_them() -> None:
+    study = Study(RATES, sampler=jaxhp.sobol()).optimize(lambda trial: trial["rate"], trials=4)
+    assert not _tables.held_out(study).rows and not _tables.gradients(columns(study)).note
+    page = jaxhp.report.html(study)
+    assert "<h2>Validation beside test</h2>" not in page and "<h2>Gradients</h2>" not in page

@@ -18,7 +18,7 @@ from jaxhp.report._columns import columns
 from jaxhp.report._page import page
 from jaxhp.report._schedules import changed
 from jaxhp.report._surrogate import explained
-from jaxhp.report._tables import Table, compact, failures, outlook
+from jaxhp.report._tables import Table, compact, failures, held_out, outlook
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
@@ -43,7 +43,11 @@ def html(study: Study, *, against: Mapping[str, Study] | None = None, tables: Se
     True
     """
     others = {label: columns(other) for label, other in (against or {}).items()}
-    return page(columns(study), others, [*tables, *outlook(study)], explained(study), changed(study))
+    return page(columns(study), others, [*tables, *_filled(held_out(study)), *outlook(study)], explained(study), changed(study))
+
+
+def _filled(table: Table) -> list[Table]:
+    return [table] if table.rows else []
 
 
 def write(study: Study, path: str | Path, *, against: Mapping[str, Study] | None = None, tables: Sequence[Table] = ()) -> Path:

@@ -14,7 +14,7 @@ from jaxhp.errors import MissingExtra
 from jaxhp.report import _figures, _schedules, _surrogate
 from jaxhp.report._columns import Columns, Metric
 from jaxhp.report._figures import Figure
-from jaxhp.report._tables import Table, best, failures, number, shown, stops
+from jaxhp.report._tables import Table, best, failures, gradients, number, shown, stops
 from jaxhp.schedulers import Schedule
 
 
@@ -57,6 +57,8 @@ def page(
     parts += [_figure(i, title, note) for i, (title, note, _) in enumerate(figures)]
     rungs = stops(c)
     parts += [_table(rungs)] if rungs.rows else []
+    if any(t.gradient for t in c.trials):
+        parts.append(_table(gradients(c)))
     if c.failed.any():
         parts.append(_table(failures(c)))
     script = "".join(f'draw("figure{i}", {_json(figure)});\n' for i, (_, _, figure) in enumerate(figures))

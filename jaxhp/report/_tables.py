@@ -65,6 +65,34 @@ def stops(c: Columns, most: int = 12) -> Table:
     return Table("Stopped early", header, rows, f"{others} more steps at which fewer trials were stopped are left out." if others else "")
 
 
+def gradients(c: Columns, most: int = 20) -> Table:
+    """What was told with slopes, and which of them a guard replaced or gave up, and why; no rows where none was."""
+    told = Counter(name for t in c.trials for name in t.gradient)
+    kinds = Counter((name, words) for t in c.trials for name, words in t.guard.items())
+    rows = [[name, str(told[name]), str(count), words] for (name, words), count in kinds.most_common(most)]
+    note = f"{sum(bool(t.gradient) for t in c.trials)} trials were told with the slopes of {len(told)} parameter{'s' * (len(told) > 1)}."
+    note += "" if rows else " None was suspect."
+    if len(kinds) > len(rows):
+        note += f" {len(kinds) - len(rows)} rarer kinds are left out."
+    return Table("Gradients", ["parameter", "told", "of these", "what their guard did"], rows, note if told else "")
+
+
+def held_out(study: Study) -> Table:
+    """Validation beside test: the configurations that `Study.test` looked at; no rows where it was not asked."""
+    seen = {(r["split"], r["number"], repr(r["params"])): r for r in study._fold.tested}
+    finished = {t.number: t for t in study.finished}
+    rows = []
+    for (split, of_trial, params), record in seen.items():
+        before = finished[of_trial].values if of_trial is not None else {}
+        what = params if of_trial is None else f"trial {of_trial}"
+        for name, value in record["values"].items():
+            then = number(before[name]) if name in before else ""
+            rows.append([what, name, then, number(float(value)), split, str(record["repeats"])])
+    header = ["configuration", "metric", "told", "held out", "split", "trainings"]
+    note = "A test value that is much worse than the validation value says how far the search has fitted the validation set."
+    return Table("Validation beside test", header, rows, note if rows else "")
+
+
 def failures(c: Columns) -> Table:
     """Failures by their last line, most frequent first."""
     kinds: Counter[str] = Counter()
