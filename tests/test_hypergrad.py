@@ -287,6 +287,23 @@ def test_one_step_looks_one_step_ahead() -> None:
         np.testing.assert_allclose(gradient["rate"], np.mean(slopes[::every]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("steps", [514, 600])
+def test_long_runs_draw_their_examples_piece_by_piece(steps: int) -> None:
+    """600 is 3 pieces of 200, 514 has no divisor that would do."""
+    rows = np.arange(7, dtype=np.float32)
+    trainable = descent()._replace(
+        step=lambda w, h, batch, key, t: (w - h["rate"] * 2 * (w - batch), {}),
+        data={"train": rows, "validation": 0.0},
+        rows=lambda key, t: 3 * t % 7,
+        epoch=7,
+    )
+    value, gradient, _ = raw(trainable, steps, "rate", Forward())({"rate": 0.01}, KEY)
+    w, slope = 0.0, 0.0
+    for t in range(steps):
+        w, slope = w - 0.02 * (w - rows[3 * t % 7]), slope - 0.02 * slope - 2 * (w - rows[3 * t % 7])
+    np.testing.assert_allclose([value, gradient["rate"]], [(w - 3) ** 2, 2 * (w - 3) * slope], rtol=1e-3)
+
+
 def test_online_the_rate_follows_its_gradient() -> None:
     value, _, info = raw(descent(), 6, "rate", OneStep(outer=optax.sgd(1e-3)))({"rate": 0.1}, KEY)
     w, rate = 0.0, 0.1

@@ -31,14 +31,14 @@ class Forward:
         smooth, push, rest = jax.linearize(lambda x: tuple(loop.start(x)), x, has_aux=True)
         tangents = jax.vmap(push)(directions)
 
-        def advance(carry: Any, piece: Slice) -> tuple[Any, None]:
+        def advance(carry: Any, piece: Slice) -> Any:
             state, tangents = carry
             smooth, push, rest = jax.linearize(
                 lambda smooth, x: tuple(loop.step(x, Split(smooth, state.rest), piece)), state.smooth, x, has_aux=True
             )
-            return (Split(smooth, rest), jax.vmap(push)(tangents, directions)), None
+            return Split(smooth, rest), jax.vmap(push)(tangents, directions)
 
-        (state, tangents), _ = jax.lax.scan(advance, (Split(smooth, rest), tangents), loop.slices(0, loop.steps))
+        state, tangents = loop.over(advance, (Split(smooth, rest), tangents), 0, loop.steps)
         value, push = jax.linearize(lambda smooth, x: loop.measure(x, Split(smooth, state.rest)), state.smooth, x)
         gradient = unflat(jax.vmap(push)(tangents, directions).astype(flat.dtype))
         return value, gradient, plain(repr(self), gradient, growth=_grown(state, tangents, flat))

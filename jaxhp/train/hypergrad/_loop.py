@@ -20,6 +20,7 @@ from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Shapes, State, Trainable
 from jaxhp.train.hypergrad._kinks import with_finite_derivatives
 
+DRAWN = 256  # steps whose examples are drawn at a time, where a number near it divides the steps
 SLOPE = 4  # purpose of the keys that draw directions; the lanes have 0 ... 3
 
 X: TypeAlias = dict[str, jax.Array]
@@ -50,7 +51,20 @@ class Loop(NamedTuple):
 
     def run(self, x: X, state: Split, first: Any, length: int) -> Split:
         """The state after `length` steps from step `first`."""
-        return jax.lax.scan(lambda s, piece: (self.step(x, s, piece), None), state, self.slices(first, length))[0]
+        final: Split = self.over(lambda s, piece: self.step(x, s, piece), state, first, length)
+        return final
+
+    def over(self, advance: Callable[[Any, Slice], Any], carry: Any, first: Any, length: int) -> Any:
+        """What `advance(carry, slice)` makes of the carry over these steps. Examples are drawn for some steps at a time: memory is flat."""
+
+        def along(carry: Any, first: Any, length: int) -> Any:
+            return jax.lax.scan(lambda c, piece: (advance(c, piece), None), carry, self.slices(first, length))[0]
+
+        piece = next((n for n in range(DRAWN, DRAWN // 8, -1) if length % n == 0), length)
+        if length <= DRAWN or piece == length:
+            return along(carry, first, length)
+        firsts = first + piece * jnp.arange(length // piece, dtype=jnp.int32)
+        return jax.lax.scan(lambda c, at: (along(c, at, piece), None), carry, firsts)[0]
 
     def value(self, x: X) -> jax.Array:
         """The metric after training."""
