@@ -5,7 +5,6 @@
     python bench/schedulers.py run --tuners bayes+hyperband,bayes+asha --split judge --seeds 0:20
     python bench/schedulers.py run --tuners bayes+asha --sampler "jaxhp.bayes(starts=4)" --label starts4 --into out/schedulers.jsonl
     python bench/schedulers.py table --split judge --per-table
-    python bench/schedulers.py plot                           # bench/results/schedulers.svg
 
 A budget is counted in full trainings (51 or 50 epochs); every tuner pays an epoch when it trains one, and goes on from where a trial paused
 for nothing. All compare from the first epoch on with eta = 3, one worker. DEHB has its fidelities rounded to epochs, and is asked to pay
@@ -273,13 +272,12 @@ def main() -> int:
     p.add_argument("--sampler", help="an expression for the sampler of ours; give it a --label")
     p.add_argument("--into", type=Path, default=RESULTS, help="where rows go")
     t = verbs.add_parser("table", help="regret of what is there")
-    for verb in (t,):
-        verb.add_argument("--split", default="all", choices=("tune", "judge", "all"))
-        verb.add_argument("--seeds", default="0:1000", help="FIRST:END")
-        verb.add_argument("--of", default="seen", choices=("seen", "final"))
-        verb.add_argument("--versus", help="TUNER or TUNER@VERSION: differences to it, with bootstrap intervals over tables")
-        verb.add_argument("--per-table", action="store_true")
-        verb.add_argument("--also", type=Path, action="append", default=[], help="another file of rows")
+    t.add_argument("--split", default="all", choices=("tune", "judge", "all"))
+    t.add_argument("--seeds", default="0:1000", help="FIRST:END")
+    t.add_argument("--of", default="seen", choices=("seen", "final"))
+    t.add_argument("--versus", help="TUNER or TUNER@VERSION: differences to it, with bootstrap intervals over tables")
+    t.add_argument("--per-table", action="store_true")
+    t.add_argument("--also", type=Path, action="append", default=[], help="another file of rows")
     options = parser.parse_args(sys.argv[1:] or ["table"])
     return run(options) if options.verb == "run" else score(options)
 
