@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import jax.numpy as jnp
 import numpy as np
@@ -208,3 +209,34 @@ def test_one_program_tunes_widths_depths_and_choices() -> None:
     study = loaded("digits_widths").main(trials=8, steps=72)
     assert len({(t.params["width"], t.params["layers"]) for t in study.finished}) > 4
     assert study.best.values["accuracy"] > 0.5  # a guess: 0.1
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples find `picture.py` beside them, as when they are run."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+def test_decays_by_gradient_beat_one_decay_for_all(beside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = loaded("per_layer_decay")
+    monkeypatch.setattr(example, "STEPS", 60)
+    study = example.descended(seed=0, trials=6)
+    assert len(study.best.gradient) == 130
+    assert study.best.value < study.finished[0].value
+    assert study.test(repeats=2)["loss"] < study.test(study.finished[0].params, repeats=2)["loss"]
+    monkeypatch.setattr(example, "PICTURE", tmp_path / "decays.svg")
+    example.draw(study)
+    assert ElementTree.parse(tmp_path / "decays.svg").getroot().tag.endswith("svg")
+
+
+def test_weights_by_gradient_find_wrong_labels(beside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = loaded("data_reweighting")
+    monkeypatch.setattr(example, "STEPS", 40)
+    d = example.data(seed=0)
+    assert d.wrong.sum() == 100
+    found = example.reweighted(d, seed=0, outer=5)
+    assert found.auc[-1] > 0.9
+    assert found.weights[d.wrong].mean() < found.weights[~d.wrong].mean()
+    monkeypatch.setattr(example, "PICTURE", tmp_path / "weights.svg")
+    example.draw(d, found)
+    assert "wrong label" in (tmp_path / "weights.svg").read_text()
