@@ -240,3 +240,19 @@ def test_weights_by_gradient_find_wrong_labels(beside: None, tmp_path: Path, mon
     monkeypatch.setattr(example, "PICTURE", tmp_path / "weights.svg")
     example.draw(d, found)
     assert "wrong label" in (tmp_path / "weights.svg").read_text()
+
+
+def test_a_schedule_descends_from_the_best_cosine(beside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = loaded("schedule_by_gradient")
+    monkeypatch.setattr(example, "STEPS", 25)
+    monkeypatch.setattr(example, "SEEDS", 2)
+    splits = example.data(seed=0)
+    h = {"peak": jnp.float32(0.01), "warmup": jnp.float32(0.2), "final": jnp.float32(0.01)}
+    before = example.cosine(h)
+    assert before.shape == (25,)
+    assert float(before.max()) == pytest.approx(np.log(0.01), abs=0.05)
+    found = example.descended(splits, before, outer=12, seed=0)
+    assert example.tested(splits, found.knots, repeats=4) < example.tested(splits, before, repeats=4)
+    monkeypatch.setattr(example, "PICTURE", tmp_path / "schedule.svg")
+    example.draw(before, found)
+    assert "by gradient" in (tmp_path / "schedule.svg").read_text()
