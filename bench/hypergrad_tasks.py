@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +102,7 @@ def schedule(seed: int) -> dict[str, Any]:
     start = schedule_task.best_cosine(splits, 25, seed)
     found = schedule_task.descended(splits, start, 24, seed)
     best = schedule_task.best_cosine(splits, 145, seed)
-    test = partial(schedule_task.tested, splits)
-    return {"cosine": test(best), "start": test(start), "knots": test(found.knots)}
+    return dict(zip(("cosine", "start", "knots"), schedule_task.judged(splits, [best, start, found.knots]), strict=True))
 
 
 def labels(seed: int) -> dict[str, Any]:
@@ -114,8 +112,8 @@ def labels(seed: int) -> dict[str, Any]:
     alike = np.full(labels_task.N, 0.5)
     return {
         "auc": found.auc[-1],
-        "learned": labels_task.tested(d, np.clip(found.weights, 1e-4, 1 - 1e-4), seed),
-        "alike": labels_task.tested(d, alike, seed),
+        "learned": labels_task.tested(d, np.clip(found.weights, 1e-4, 1 - 1e-4)),
+        "alike": labels_task.tested(d, alike),
     }
 
 

@@ -79,7 +79,7 @@ def trainable(splits: dict[str, Split], schedule: Callable[[Params], jax.Array])
 
     def batch(train: Split, key: jax.Array, t: jax.Array) -> Split:
         rows = jax.random.randint(jax.random.fold_in(key, t), (BATCH,), 0, len(train[0]))
-        return jax.tree.map(lambda a: a[rows], train)
+        return jax.tree.map(lambda a: jnp.asarray(a)[rows], train)
 
     return jaxhp.Trainable(init, step, lambda state, h, split, key: {"loss": loss(state[0], split)}, splits, batch)
 
@@ -91,7 +91,7 @@ def searched(splits: dict[str, Split], trials: int, seed: int) -> jaxhp.Study:
 
 
 class Descent(NamedTuple):
-    """Schedules on the way: the mean of the later half is less noisy than the last."""
+    """Where a descent came to."""
 
     knots: jax.Array
     losses: list[float]  # on the validation set, by outer step
@@ -100,7 +100,8 @@ class Descent(NamedTuple):
 def descended(splits: dict[str, Split], knots: jax.Array, outer: int, seed: int) -> Descent:
     """From these knots along the gradient, which is the mean of SEEDS fresh networks'; none counts for more than length 1.
 
-    Near the edge of stability some networks' gradients explode. Smoothed over neighbouring knots, a step keeps the schedule a curve.
+    Near the edge of stability some networks' gradients explode. Smoothed over neighbouring knots, a step keeps the schedule a curve. Means
+    over parts of the way are less noisy than any one schedule on it; fresh networks choose between them, and the start, by validation.
     """
     one = jaxhp.value_and_hypergrad(trainable(splits, free), STEPS, "knots", adjoint=jaxhp.Reverse(), guard=False, seed=seed)
     function = jax.jit(jax.vmap(one, in_axes=(None, 0)))
@@ -116,16 +117,33 @@ def descended(splits: dict[str, Split], knots: jax.Array, outer: int, seed: int)
         knots = optax.apply_updates(knots, updates)
         way.append(knots)
         losses.append(float(value.mean()))
-    return Descent(jnp.stack(way[outer // 2 :]).mean(axis=0), losses)
+    means = [jnp.stack(part).mean(axis=0) for part in _parts(way)]
+    validation = judged(splits, means, "validation", seed=11)
+    return Descent(means[int(np.argmin(validation))], losses)
 
 
-def tested(splits: dict[str, Split], knots: jax.Array, repeats: int = 20) -> float:
-    """The mean test loss of fresh networks."""
-    task = trainable({**splits, "validation": splits["test"]}, free)
-    function = jaxhp.value_and_hypergrad(task, STEPS, "knots", adjoint=jaxhp.SmoothedSlope(lanes=2))
-    keys = jnp.stack([jaxhp.lane_key(7, i) for i in range(repeats)])
-    values, _, _ = jax.jit(jax.vmap(function, in_axes=(None, 0)))({"knots": knots}, keys)
-    return float(values.mean())
+def _parts(way: list[jax.Array]) -> list[list[jax.Array]]:
+    """The start, the second quarter of the way, the third, and the last."""
+    quarter = len(way) // 4
+    return [way[:1], way[quarter : 2 * quarter], way[2 * quarter : 3 * quarter], way[3 * quarter :]]
+
+
+def judged(splits: dict[str, Split], schedules: list[jax.Array], split: str = "test", seed: int = 7, repeats: int = 20) -> list[float]:
+    """The mean loss of fresh networks on a split, for each of some schedules."""
+    task = trainable(splits, free)
+
+    def one(knots: jax.Array, key: jax.Array) -> jax.Array:
+        h = {"knots": knots}
+        state, _ = jax.lax.scan(
+            lambda state, t: (task.step(state, h, task.batch(splits["train"], key, t), key, t)[0], None),
+            task.init(key, h),
+            jnp.arange(STEPS),
+        )
+        return task.evaluate(state, h, splits[split], key)["loss"]
+
+    keys = jax.random.split(jax.random.key(seed), repeats)
+    values: list[float] = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(jnp.stack(schedules), keys).mean(axis=1).tolist()
+    return values
 
 
 def best_cosine(splits: dict[str, Split], trials: int, seed: int) -> jax.Array:
@@ -145,7 +163,7 @@ if __name__ == "__main__":
     splits = data(seed=0)
     before = best_cosine(splits, trials=25, seed=0)
     found = descended(splits, before, outer=24, seed=0)
-    values = tested(splits, before), tested(splits, found.knots)
+    values = judged(splits, [before, found.knots])
     print(f"test loss: best of 25 cosine schedules {values[0]:.3f}, after 24 steps of 100 knots {values[1]:.3f}")
     draw(before, found)
     print(f"drawn: {PICTURE}")

@@ -252,7 +252,8 @@ def test_a_schedule_descends_from_the_best_cosine(beside: None, tmp_path: Path, 
     assert before.shape == (25,)
     assert float(before.max()) == pytest.approx(np.log(0.01), abs=0.05)
     found = example.descended(splits, before, outer=12, seed=0)
-    assert example.tested(splits, found.knots, repeats=4) < example.tested(splits, before, repeats=4)
+    after, at_first = example.judged(splits, [found.knots, before])
+    assert after < at_first
     monkeypatch.setattr(example, "PICTURE", tmp_path / "schedule.svg")
     example.draw(before, found)
     assert "by gradient" in (tmp_path / "schedule.svg").read_text()
