@@ -64,11 +64,11 @@ from jaxhp.train import PaddingReport as PaddingReport
 from jaxhp.train import Plan as Plan
 from jaxhp.train import Stream as Stream
 from jaxhp.train import Trainable as Trainable
-from jaxhp.train import optim as optim
-from jaxhp.train import hypergrad as hypergrad
-from jaxhp.train import masks as masks
 from jaxhp.train import check_padding as check_padding
 from jaxhp.train import held_back as held_back
+from jaxhp.train import hypergrad as hypergrad
+from jaxhp.train import masks as masks
+from jaxhp.train import optim as optim
 from jaxhp.train import padded as padded
 from jaxhp.train import plan_buckets as plan_buckets
 from jaxhp.train import supervised as supervised
