@@ -118,6 +118,9 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
     fold = study._fold
     if training is None:
         raise StudyError(f"state({number}): this process has no trainable to make weights with; call study.train(trainable, ...) first")
+    for name, value in (("number", number), ("replicate", replicate)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise StudyError(f"state: {name}: expected a number, got {value!r}")
     if not 0 <= number < fold.asked or number not in fold.course.started:
         raise StudyError(f"state({number}): no such trial was trained; study {study.name!r} has asked {fold.asked}")
     if not 0 <= replicate < training.run["seeds"]:

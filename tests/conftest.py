@@ -4,6 +4,7 @@ machine must not fail a test)."""
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -15,6 +16,14 @@ atexit.register(shutil.rmtree, os.environ["JAXHP_CACHE"], ignore_errors=True)
 
 settings.register_profile("jaxhp", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("jaxhp")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Programs that JAX keeps for the next call would add up to gigabytes over all modules."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture

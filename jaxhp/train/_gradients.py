@@ -109,11 +109,12 @@ class Gradients:
         guard = self._guard
         suspect = {}
         for name, g in gradient.items():
-            calm = jnp.isfinite(g) & (info.reason[name] == Reason.NONE)
-            if guard is not None:
-                foreseen = jnp.abs(g * guard.slope.stretch(name, hparams[name])) * guard.slope.sigma
-                calm &= ~(jnp.asarray(info.growth) > guard.growth) & (foreseen <= jnp.abs(value)) & (guard.when != "always")
-            suspect[name] = ~calm
+            finite, before = jnp.isfinite(g), info.reason[name]
+            if guard is None:
+                suspect[name] = ~finite | (before != Reason.NONE)
+            else:
+                foreseen = jnp.abs(g * guard.slope.stretch(name, hparams[name]))
+                suspect[name] = guard.suspects(value, foreseen, finite, before, info.growth) | (guard.when == "always")
         return gradient, suspect, info.reason
 
     def _guarded(self, hparams: Mapping[str, Any], key: jax.Array) -> Graded:

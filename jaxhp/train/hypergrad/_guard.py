@@ -70,7 +70,7 @@ class Guarded:
         for i, (name, g) in enumerate(inside.items()):
             drawn = jax.random.normal(jax.random.fold_in(key, i), g.shape, g.dtype)
             direction[name], foreseen[name] = _unit(jnp.where(jnp.isfinite(g), g, 0.0), drawn)
-        suspect = {name: self._suspect(value, foreseen[name], finite[name], before[name], info.growth) for name in x}
+        suspect = {name: self.suspects(value, foreseen[name], finite[name], before[name], info.growth) for name in x}
         q = quantiles(self.slope.lanes // 2)
         probes = {name: (q.reshape(-1, *(1,) * v.ndim) * v).astype(v.dtype) for name, v in direction.items()}
         differences = self.slope.differences(loop, x, probes, None if self.when == "always" else suspect)
@@ -88,7 +88,16 @@ class Guarded:
         info = replace(info, reason=told["reason"], replaced=told["replaced"], slope=told["slope"])
         return value, told["gradient"], info
 
-    def _suspect(self, value: jax.Array, foreseen: jax.Array, finite: jax.Array, before: jax.Array, growth: Any) -> jax.Array:
+    def suspects(self, value: jax.Array, foreseen: jax.Array, finite: jax.Array, before: jax.Array, growth: Any) -> jax.Array:
+        """Whether a gradient is to be tested: it foresees more within `sigma` than there is, it grew, or the adjoint has a reason.
+
+        Args:
+            value: of the metric.
+            foreseen: the norm of the gradient, in the scale of the slope.
+            finite: whether the gradient is.
+            before: the adjoint's own `Reason`.
+            growth: `Info.growth`.
+        """
         calm = finite & (before == Reason.NONE) & ~(growth > self.growth)
         suspect: jax.Array = ~(calm & (foreseen * self.slope.sigma <= jnp.abs(value)))
         return suspect
