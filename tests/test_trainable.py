@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -311,3 +312,27 @@ def test_an_integer_beyond_32_bits_is_refused() -> None:
     space = Space({"n": Int(0, 1 << 40)})
     with pytest.raises(TrainableError, match="n: 1099511627776 does not fit in 32 bits"):
         traced(space, space.default()[None])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: jaxhp.plan_buckets("adam", RATES, trials=3, steps=3),
+        lambda: jaxhp.value_and_hypergrad("adam", 3, ("rate",)),
+        lambda: jaxhp.held_back("adam", 0.2),
+    ],
+)
+def test_every_door_refuses_what_is_no_trainable(asked: Callable[[], Any]) -> None:
+    with pytest.raises(TrainableError, match=r"expected a jaxhp\.Trainable, got str"):
+        asked()
+
+
+def test_names_and_numbers_are_checked_where_they_are_given() -> None:
+    with pytest.raises(TrainableError, match=r"wrt: expected names of hyperparameters, .* got 5"):
+        jaxhp.value_and_hypergrad(bowl(), 3, 5)
+    with pytest.raises(TrainableError, match=r"lane_key: number: expected an integer, got 'a'"):
+        jaxhp.lane_key(0, "a")
+    study = Study(RATES, sampler=jaxhp.random_search(), metric="loss")
+    study.train(bowl(), trials=1, steps=10)
+    with pytest.raises(jaxhp.StudyError, match=r"state: number: expected a number, got 'a'"):
+        study.state("a")

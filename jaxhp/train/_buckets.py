@@ -24,7 +24,7 @@ from jaxhp.train._autotune import priced
 from jaxhp.train._hparams import traced
 from jaxhp.train._lanes import Lanes
 from jaxhp.train._partition import partition
-from jaxhp.train._trainable import Trainable
+from jaxhp.train._trainable import Trainable, must_be_trainable
 
 Sizes: TypeAlias = dict[str, int]
 Price: TypeAlias = Callable[[Sizes], tuple[float, float]]  # seconds of a step of one trial, seconds to compile
@@ -177,6 +177,7 @@ def axes(trainable: Trainable, space: Space) -> dict[str, Ints]:
     Raises:
         TrainableError: a parameter of that name is no integer, or goes beyond what the trainable is padded to.
     """
+    must_be_trainable(trainable)
     found = {}
     for name, most in trainable.sizes.items():
         if name not in space:

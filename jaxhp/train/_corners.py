@@ -71,7 +71,7 @@ def overlaid(onto: State, corners: Mapping[str, npt.NDArray[Any]]) -> State:
     """A state, the leading corners of its leaves replaced by these, by path.
 
     >>> overlaid({"w": np.zeros((2, 2)), "more": np.zeros(1)}, {"['w']": np.ones((1, 3))})["w"].tolist()
-    [[1.0, 0.0], [0.0, 0.0]]
+    [[1.0, 1.0], [0.0, 0.0]]
     """
 
     def laid(path: Any, leaf: Any) -> npt.NDArray[Any]:

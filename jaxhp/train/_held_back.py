@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxhp.errors import TrainableError
-from jaxhp.train._trainable import Hparams, Metrics, State, Trainable
+from jaxhp.train._trainable import Hparams, Metrics, State, Trainable, must_be_trainable
 
 PREFIX = "held_back_"
 
@@ -45,6 +45,7 @@ def held_back(trainable: Trainable, share: float = 0.5) -> Trainable:
     >>> {name: float(x) for name, x in part.evaluate(0.0, {}, part.data["validation"], jax.random.key(0)).items()}
     {'loss': 0.5, 'held_back_loss': 2.5}
     """
+    must_be_trainable(trainable)
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
         raise TrainableError(f"share={share!r}: expected a part of the validation set, between 0 and 1")
     if trainable.make is not None:

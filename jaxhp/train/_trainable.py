@@ -98,11 +98,7 @@ def check(trainable: Trainable, hparams: Mapping[str, Any], metrics: tuple[str, 
     Raises:
         TrainableError: naming the function, the leaf or argument, what was seen, and the remedy.
     """
-    if not isinstance(trainable, Trainable):
-        raise TrainableError(
-            f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; "
-            "build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
-        )
+    must_be_trainable(trainable)
     if not isinstance(trainable.data, Mapping):
         raise TrainableError(
             f"trainable.data: expected a dict such as {{'train': ..., 'validation': ...}}, got {type(trainable.data).__name__}"
@@ -131,6 +127,18 @@ def check(trainable: Trainable, hparams: Mapping[str, Any], metrics: tuple[str, 
                 f"return it too, or name another one: Study(metric={next(iter(evaluated), 'loss')!r})"
             )
     return Shapes(state, batch, trained, evaluated)
+
+
+def must_be_trainable(trainable: Any) -> None:
+    """
+    Raises:
+        TrainableError: it is something else.
+    """
+    if not isinstance(trainable, Trainable):
+        raise TrainableError(
+            f"trainable: expected a jaxhp.Trainable, got {type(trainable).__name__}; "
+            "build one with jaxhp.supervised(...) or jaxhp.Trainable(...)"
+        )
 
 
 def strong(tree: Any) -> Any:

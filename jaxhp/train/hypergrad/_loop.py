@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jaxhp.errors import TrainableError
 from jaxhp.train._lanes import EVALUATE, INIT, ORDER, STEP, _lane_key, _packed, _seeded, _unpacked
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Shapes, State, Trainable
@@ -74,9 +75,15 @@ class Loop(NamedTuple):
 def lane_key(seed: int, number: int, replicate: int = 0) -> jax.Array:
     """The key of a trial: with it, `value_and_hypergrad(..., seed=seed)` trains what a study of this seed trains under this number.
 
+    Raises:
+        TrainableError: number or replicate is no integer.
+
     >>> bool((lane_key(0, 1) != lane_key(0, 2)).all())
     True
     """
+    for name, value in (("number", number), ("replicate", replicate)):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TrainableError(f"lane_key: {name}: expected an integer, got {value!r}")
     return _lane_key(jax.random.key_data(_seeded(seed)), jnp.uint32(number & 0xFFFFFFFF), jnp.uint32(replicate))
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxhp.errors import TrainableError
 from jaxhp.train._stream import Stream
-from jaxhp.train._trainable import Trainable, check
+from jaxhp.train._trainable import Trainable, check, must_be_trainable
 from jaxhp.train.hypergrad._auto import Auto
 from jaxhp.train.hypergrad._guard import Guarded
 from jaxhp.train.hypergrad._info import Adjoint, Info
@@ -65,6 +65,9 @@ def value_and_hypergrad(
     >>> round(float(value), 4), round(float(gradient["rate"]), 3), info.words()  # 9 (1 - 2 rate)^20 and its derivative
     (0.1038, -5.188, {'rate': 'kept'})
     """
+    must_be_trainable(trainable)
+    if not isinstance(wrt, Sequence) or not all(isinstance(name, str) for name in wrt):
+        raise TrainableError(f"wrt: expected names of hyperparameters, such as ('weight_decay',), got {wrt!r}")
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
     method = _checked(steps, segment, names, adjoint, guard, seed)
     held: dict[bool, dict[str, Any]] = {}  # the data on the device, from the first call on, in single or double precision

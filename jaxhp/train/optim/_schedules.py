@@ -77,7 +77,7 @@ def schedule(
         t = jnp.asarray(step, total.dtype)
         after = jnp.clip(t - rising, 0.0, falling)
         x = after * parts / falling
-        q = jnp.maximum(x - jnp.minimum(jnp.floor(x * (1.0 + _ONE_STEP)), parts - 1.0), 0.0)
+        q = jnp.clip(x - jnp.minimum(jnp.floor(x * (1.0 + _ONE_STEP)), parts - 1.0), 0.0, 1.0)
         horizon = jnp.maximum(rising, 1.0)
         shapes = {
             "constant": jnp.ones_like(q),
