@@ -12,19 +12,7 @@ import jax
 from jaxhp.errors import TrainableError
 from jaxhp.train.masks._draws import named
 from jaxhp.train.masks._network import NORMS, Arrays, Hparams, Norm, Pass, expect, fresh_statistics, kernel_part, layer_there, norm_part
-from jaxhp.train.masks._sizes import (
-    Choice,
-    Number,
-    Size,
-    activated,
-    check_choice,
-    check_member,
-    check_number,
-    check_size,
-    largest,
-    true,
-    value,
-)
+from jaxhp.train.masks._sizes import Choice, Number, Size, activated, check_fields, largest, true, value
 from jaxhp.train.masks._units import conv, dense, gated, masked
 
 IMAGES = "images (n, height, width) or (n, height, width, channels)"
@@ -50,19 +38,11 @@ class CNNNetwork:
         Raises:
             TrainableError: naming the field, the value and what is expected.
         """
-        for name in ("outputs", "width", "layers"):
-            check_size(name, getattr(self, name))
+        check_fields(self, ("outputs", "width", "layers"), NORMS)
         for name in ("stages", "widening", "window"):
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise TrainableError(f"{name}: expected a positive integer, got {number!r}; it cannot be traced")
-        check_choice("activation", self.activation)
-        check_number("dropout", self.dropout)
-        check_member("norm", self.norm, NORMS)
-
-    def drops(self) -> bool:
-        """Whether it draws when it trains."""
-        return self.dropout != 0
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays:
         """Initial parameters for images of a shape (n, height, width) or (n, height, width, channels)."""

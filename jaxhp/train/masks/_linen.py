@@ -9,7 +9,7 @@ from flax import linen
 
 from jaxhp.train.masks._cnn import CNNNetwork
 from jaxhp.train.masks._mlp import MLPNetwork
-from jaxhp.train.masks._network import Hparams, Network, Pass
+from jaxhp.train.masks._network import Hparams, Network, Pass, drops
 from jaxhp.train.masks._transformer import TransformerNetwork
 
 
@@ -24,7 +24,7 @@ def _called(self: Any, x: jax.Array, hparams: Hparams = None, train: bool = Fals
         for part, fresh in network.statistics().items():
             module.put_variable("batch_stats", part, fresh)
     kept = module.variables
-    key = module.make_rng("dropout") if train and network.drops() else None
+    key = module.make_rng("dropout") if train and drops(network) else None
     at = Pass(kept["params"], kept.get("batch_stats", {}), hparams, train, key, weight)
     outputs = network.run(at, x)
     if train and not starting:

@@ -9,19 +9,7 @@ import jax
 
 from jaxhp.train.masks._draws import named
 from jaxhp.train.masks._network import NORMS, Arrays, Hparams, Norm, Pass, fresh_statistics, kernel_part, layer_there, norm_part
-from jaxhp.train.masks._sizes import (
-    Choice,
-    Number,
-    Size,
-    activated,
-    check_choice,
-    check_member,
-    check_number,
-    check_size,
-    largest,
-    true,
-    value,
-)
+from jaxhp.train.masks._sizes import Choice, Number, Size, activated, check_fields, largest, true, value
 from jaxhp.train.masks._units import dense, gated, masked
 
 
@@ -42,15 +30,7 @@ class MLPNetwork:
         Raises:
             TrainableError: naming the field, the value and what is expected.
         """
-        for name in ("outputs", "width", "layers"):
-            check_size(name, getattr(self, name))
-        check_choice("activation", self.activation)
-        check_number("dropout", self.dropout)
-        check_member("norm", self.norm, NORMS)
-
-    def drops(self) -> bool:
-        """Whether it draws when it trains."""
-        return self.dropout != 0
+        check_fields(self, ("outputs", "width", "layers"), NORMS)
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays:
         """Initial parameters for inputs of a shape (n, ...)."""

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxhp.errors import TrainableError
 from jaxhp.train.masks._draws import dropout, named, variance_scaling
 from jaxhp.train.masks._norms import batch_norm, layer_norm, rms_norm
+from jaxhp.train.masks._sizes import Number
 from jaxhp.train.masks._units import Width, corner, masked, unit_mask
 
 Arrays: TypeAlias = dict[str, dict[str, jax.Array]]  # part -> name -> array
@@ -33,13 +34,18 @@ NORMS = (None, "layer", "rms", "batch")
 class Network(Protocol):
     """What `_linen.py` and `nnx.py` wrap."""
 
+    dropout: Number
+
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays: ...
 
     def statistics(self) -> Arrays: ...
 
     def run(self, at: Pass, x: jax.Array) -> jax.Array: ...
 
-    def drops(self) -> bool: ...
+
+def drops(network: Network) -> bool:
+    """Whether it draws when it trains."""
+    return network.dropout != 0
 
 
 @dataclass

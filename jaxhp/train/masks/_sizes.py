@@ -56,6 +56,15 @@ def _read(name: str, hparams: Mapping[str, Any] | None) -> Any:
     return hparams[name]
 
 
+def check_fields(network: Any, sizes: tuple[str, ...], norms: tuple[str | None, ...]) -> None:
+    """Refuses fields, of those that all networks have, that are none."""
+    for name in sizes:
+        check_size(name, getattr(network, name))
+    check_choice("activation", network.activation)
+    check_number("dropout", network.dropout)
+    check_member("norm", network.norm, norms)
+
+
 def check_size(field: str, size: Any) -> None:
     """Refuses what is no `Size`."""
     number = size[1] if isinstance(size, (tuple, list)) and len(size) == 2 and isinstance(size[0], str) else size

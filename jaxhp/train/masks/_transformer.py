@@ -17,19 +17,7 @@ from jaxhp.errors import TrainableError
 from jaxhp.train.masks._attention import attention
 from jaxhp.train.masks._draws import named, unit_normal
 from jaxhp.train.masks._network import Arrays, Hparams, Pass, expect, kernel_part, layer_there, norm_part, positions_there
-from jaxhp.train.masks._sizes import (
-    Choice,
-    Number,
-    Size,
-    activated,
-    check_choice,
-    check_member,
-    check_number,
-    check_size,
-    largest,
-    true,
-    value,
-)
+from jaxhp.train.masks._sizes import Choice, Number, Size, activated, check_fields, check_member, check_size, largest, true, value
 from jaxhp.train.masks._units import Width, corner, dense, gated, masked
 
 EMBEDDING_SPREAD = 0.02  # standard deviation of embeddings at the start
@@ -60,22 +48,14 @@ class TransformerNetwork:
         Raises:
             TrainableError: naming the field, the value and what is expected.
         """
-        for name in ("outputs", "length", "width", "layers", "heads", "head_features", "feedforward"):
-            check_size(name, getattr(self, name))
+        check_fields(self, ("outputs", "length", "width", "layers", "heads", "head_features", "feedforward"), ("layer", "rms"))
         if self.vocabulary is not None:
             check_size("vocabulary", self.vocabulary)
-        check_choice("activation", self.activation)
-        check_number("dropout", self.dropout)
-        check_member("norm", self.norm, ("layer", "rms"))
         check_member("pool", self.pool, ("mean", "last", None))
         if self.pool is None and not isinstance(self.length, int):
             raise TrainableError(f"length={self.length!r}: pool=None gives an output for every position, so their number cannot be traced")
         if self.padding is not None and self.vocabulary is None:
             raise TrainableError(f"padding={self.padding!r} is a token id, and x has none without vocabulary=...")
-
-    def drops(self) -> bool:
-        """Whether it draws when it trains."""
-        return self.dropout != 0
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], hparams: Hparams) -> Arrays:
         """Initial parameters for sequences of a shape (n, t) of token ids or (n, t, features)."""

@@ -15,7 +15,7 @@ from flax import nnx
 
 from jaxhp.train.masks._cnn import CNNNetwork
 from jaxhp.train.masks._mlp import MLPNetwork
-from jaxhp.train.masks._network import Arrays, Hparams, Network, Pass
+from jaxhp.train.masks._network import Arrays, Hparams, Network, Pass, drops
 from jaxhp.train.masks._transformer import TransformerNetwork
 
 
@@ -28,12 +28,12 @@ class _Kept(nnx.Module):
         self.deterministic = False
         self.params = _kept(network.draw(rngs.params(), shape, hparams), nnx.Param)
         self.stats = _kept(network.statistics(), nnx.BatchStat)
-        if network.drops():
+        if drops(network):
             self.stream = rngs.dropout.fork()
 
     def __call__(self, x: jax.Array, hparams: Hparams = None, weight: jax.Array | None = None) -> jax.Array:
         train = not self.deterministic
-        key = self.stream() if train and self.network.drops() else None
+        key = self.stream() if train and drops(self.network) else None
         at = Pass(_plain(self.params), _plain(self.stats), hparams, train, key, weight)
         outputs = self.network.run(at, x)
         if train:
