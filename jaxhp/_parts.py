@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote
 
 import numpy as np
 
 from jaxhp import _owner
 from jaxhp._outcomes import metrics
 from jaxhp._rng import rng
-from jaxhp._training import SegmentCallback, Training, settings
+from jaxhp._settings import check_counts, check_course, check_free, folder_of, settings
+from jaxhp._training import SegmentCallback, Training
 from jaxhp._types import Floats, Params, Record, Scheduler
 from jaxhp.errors import ObjectiveError, StudyError
 from jaxhp.schedulers import to_the_end
@@ -234,15 +234,12 @@ def optimize_in_parts(
 
 def _folder(study: Study, folder: str | Path | None) -> Path:
     """Where parts save: beside an SQLite file, unless the user says otherwise."""
-    name = quote(study.name, safe=" ")
-    if folder is not None:
-        return Path(folder) / name
-    scheme, _, path = study.storage.partition("///")
-    if scheme != "sqlite:" or not path:
+    found = folder_of(study, folder, "parts")
+    if found is None:
         raise StudyError(
             f"folder: where shall the parts save? The log of study {study.name!r} is no SQLite file ({study.storage}): pass one"
         )
-    return Path(f"{path}.{name}.parts")
+    return found
 
 
 def _check(
@@ -258,21 +255,9 @@ def _check(
 ) -> None:
     if not callable(objective):
         raise StudyError(f"objective: expected a function of a part, got {objective!r}")
-    for name, value in {"trials": trials, "steps": steps, "evaluate_every": every, "workers": workers}.items():
-        if (value is not None or name == "workers") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise StudyError(f"{name}: expected a positive integer, got {value!r}")
-    if trials is None and timeout is None:
-        raise StudyError("trials: how many? Pass trials=, timeout=, or both")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0):
-        raise StudyError(f"timeout: expected a number of seconds, got {timeout!r}")
-    if steps is not None and every is not None and every > steps:
-        raise StudyError(f"evaluate_every={every} is beyond steps={steps}; a full run is never evaluated")
-    if scheduler is not None and not isinstance(scheduler, Scheduler):
-        raise StudyError(
-            f"scheduler: expected a jaxhp scheduler such as jaxhp.pbt(100), got {scheduler!r}; is a pair of parentheses missing?"
-        )
-    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str) or not all(map(callable, callbacks)):
-        raise StudyError(f"callbacks: expected a list of functions of (study, progress), got {callbacks!r}")
+    optional = {"trials": trials, "steps": steps, "evaluate_every": every}
+    check_counts({name: value for name, value in optional.items() if value is not None} | {"workers": workers})
+    check_course(trials, steps, every, scheduler, callbacks, timeout)
     if study._fold.lag is not None:
         raise StudyError("optimize_in_parts: a study with lag= cannot train in parts; leave lag out")
     run = study._fold.course.run
@@ -280,9 +265,7 @@ def _check(
         return
     if run["shapes"] != _SHAPES:
         raise StudyError(f"study {study.name!r} trains in lanes; use another name for a study in parts")
-    holds = any(owner == run["owner"] for owner, _ in study._fold.owner.values())
-    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and holds:
-        raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share workers")
+    check_free(study, run, "workers")
     if workers != run["lanes"]:
         raise StudyError(
             f"workers={workers}: study {study.name!r} trains in parts with workers={run['lanes']}, which its log counts on; "

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
 from jaxhp import _owner
 from jaxhp._grading import LANES, Grading, check_adjoint
 from jaxhp._programs import Wanted, Work, programs, same_buckets
+from jaxhp._settings import check_counts, check_course, check_free, check_seconds, folder_of, settings
 from jaxhp._stage import Stage
-from jaxhp._training import House, SegmentCallback, Training, settings
+from jaxhp._training import House, SegmentCallback, Training
 from jaxhp._types import Params, Scheduler
 from jaxhp.errors import StudyError
 from jaxhp.schedulers import to_the_end
@@ -228,13 +228,7 @@ def _exhausted(error: BaseException) -> bool:
 
 def _folder(study: Study, checkpoint: str | Path | None) -> Path | None:
     """Where checkpoints go: beside an SQLite file, unless the user says otherwise."""
-    if checkpoint is None:
-        return None
-    name = quote(study.name, safe=" ")
-    if checkpoint != "auto":
-        return Path(checkpoint) / name
-    scheme, _, path = study.storage.partition("///")
-    return Path(f"{path}.{name}.weights") if scheme == "sqlite:" and path else None
+    return None if checkpoint is None else folder_of(study, None if checkpoint == "auto" else checkpoint, "weights")
 
 
 def _check(
@@ -255,29 +249,13 @@ def _check(
 ) -> None:
     whole = {"trials": trials, "steps": steps, "seeds": seeds, "evaluate_every": evaluate_every, "bank_bytes": bank_bytes}
     whole |= {} if lanes == "auto" else {"lanes": lanes}  # type: ignore[dict-item]
-    for name, value in whole.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise StudyError(f"{name}: expected a positive integer{' or `auto`' if name == 'lanes' else ''}, got {value!r}")
-    if trials is None and timeout is None:
-        raise StudyError("trials: how many? Pass trials=, timeout=, or both")
-    if steps is not None and evaluate_every is not None and evaluate_every > steps:
-        raise StudyError(f"evaluate_every={evaluate_every} is beyond steps={steps}; a full run is never evaluated")
+    check_counts({name: value for name, value in whole.items() if value is not None})
+    check_course(trials, steps, evaluate_every, scheduler, callbacks, timeout)
+    check_seconds("checkpoint_every", checkpoint_every)
     if isinstance(lanes, int) and seeds is not None and lanes % seeds:
         raise StudyError(f"lanes={lanes}: each trial takes seeds={seeds} lanes; choose a multiple")
-    if scheduler is not None and not isinstance(scheduler, Scheduler):
-        raise StudyError(
-            f"scheduler: expected a jaxhp scheduler such as jaxhp.asha(), got {scheduler!r}; is a pair of parentheses missing?"
-        )
     if bank not in ("auto", "host", "device"):
         raise StudyError(f"bank: expected 'auto', 'host' or 'device', got {bank!r}")
-    for name, seconds in (("timeout", timeout), ("checkpoint_every", checkpoint_every)):
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0):
-            raise StudyError(f"{name}: expected a number of seconds, got {seconds!r}")
-    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
-        raise StudyError(f"callbacks: expected a list of functions of (study, progress), got {callbacks!r}")
-    for callback in callbacks:
-        if not callable(callback):
-            raise StudyError(f"callbacks: expected functions of (study, progress), got {callback!r}")
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise StudyError(f"checkpoint: expected a folder, 'auto' or None, got {checkpoint!r}")
     if mesh is not None and not hasattr(mesh, "axis_names"):
@@ -287,9 +265,7 @@ def _check(
     run = study._fold.course.run
     if run is None:
         return
-    holds = any(owner == run["owner"] for owner, _ in study._fold.owner.values())  # trials, in lanes or in the bank
-    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and holds:
-        raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share lanes")
+    check_free(study, run, "lanes")
     if lanes not in ("auto", run["given"], run["lanes"] * run["seeds"]):
         raise StudyError(
             f"lanes={lanes}: study {study.name!r} trains in {run['lanes'] * run['seeds']} lanes, on which its numbers depend "

@@ -342,24 +342,3 @@ class Training(Generic[S]):
 def _listed(column: Floats) -> list[float | str]:
     """Numbers as a record holds them."""
     return [x if math.isfinite(x) else ("nan" if math.isnan(x) else "inf" if x > 0 else "-inf") for x in column.tolist()]
-
-
-def settings(study: Study, logged: Record | None, steps: int | None, segment: int | None, seeds: int | None) -> tuple[int, int, int]:
-    """(steps, segment, seeds) of this run: what was recorded must not change.
-
-    Raises:
-        StudyError: one of them differs from what the study trains with, or none was ever given.
-    """
-    given = {"steps": steps, "segment": segment, "seeds": seeds}
-    if logged is not None:
-        for name, value in given.items():
-            if value is not None and value != logged[name]:
-                shown = "evaluate_every" if name == "segment" else name
-                raise StudyError(
-                    f"{shown}={value}: study {study.name!r} trains with {shown}={logged[name]}; "
-                    "leave it out, or use another name for the study"
-                )
-        return logged["steps"], logged["segment"], logged["seeds"]
-    if steps is None:
-        raise StudyError("steps: how many steps is a full run? Pass steps=...")
-    return steps, segment if segment is not None else -(-steps // 20), seeds if seeds is not None else 1

@@ -32,6 +32,7 @@ STOREYS = {
             "_rows",
             "_run",
             "_session",
+            "_settings",
             "_slopes",
             "_stage",
             "_train",

@@ -193,7 +193,7 @@ def test_ctrl_c_in_a_part_changes_nothing(lived: Study, tmp_path: Path) -> None:
         ({"steps": None, "scheduler": None}, "steps: how many steps is a full run"),
         ({"evaluate_every": 21}, "evaluate_every=21 is beyond steps=20"),
         ({"evaluate_every": 3}, r"evaluate_every=3: pbt\(.*\) compares trials every 5 steps; choose a divisor"),
-        ({"scheduler": pbt}, "expected a jaxhp scheduler such as jaxhp.pbt"),
+        ({"scheduler": pbt}, "expected a jaxhp scheduler such as jaxhp.asha"),
         ({"callbacks": 3}, "callbacks: expected a list of functions"),
         ({"timeout": -1}, "timeout: expected a number of seconds, got -1"),
         ({"folder": None}, r"folder: where shall the parts save\? The log of study 'study' is no SQLite file \(memory\): pass one"),
