@@ -40,7 +40,7 @@ import rows
 from peers import Params, Peer, active
 from problems import Problem, problems
 from quality_table import CHECKPOINTS, RESULTS, load
-from tables import Unavailable
+from tables import Unavailable, installed
 from tuners import OURS, TUNERS, Task, expression
 
 
@@ -115,7 +115,7 @@ def jobs(options: argparse.Namespace, code: str) -> Iterator[Job]:
         if peer not in TUNERS:
             raise SystemExit(f"--peers {peer}: there are {', '.join(TUNERS)}")
         try:
-            version = (options.label or code) if peer == OURS else TUNERS[peer].version()
+            version = (options.label or code) if peer == OURS else installed(TUNERS[peer].package)
         except Unavailable as e:
             print(f"skipped {peer}: {e}")
             continue

@@ -33,7 +33,6 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +40,7 @@ import numpy as np
 import peers
 import rows
 from curves import Lanes, Purse, Spent, Table, tables
-from tables import Unavailable
+from tables import Unavailable, installed
 
 import jaxhp
 
@@ -54,15 +53,6 @@ RESULTS = rows.RESULTS / "schedulers.jsonl"
 class Tuner(NamedTuple):
     package: str
     play: Callable[[Table, Purse, int], None]  # until the purse is empty
-
-    def version(self) -> str:
-        """Raises Unavailable where the package is not installed."""
-        if self.package == "jaxhp":
-            return jaxhp.__version__
-        try:
-            return version(self.package)
-        except PackageNotFoundError as e:
-            raise Unavailable(f"{self.package} is not installed") from e
 
 
 def ours(sampler: Callable[[], jaxhp.Sampler], scheduler: Callable[[], jaxhp.Scheduler], lanes: int = 1) -> Tuner:
@@ -187,7 +177,7 @@ def run(options: argparse.Namespace) -> int:
                 raise SystemExit(f"--tuners {name}: there are {', '.join(TUNERS)}")
             tuner = TUNERS[name]
             try:
-                known = (options.label or code) if name.startswith(OURS) or name == "bayes" else tuner.version()
+                known = (options.label or code) if name.startswith(OURS) or name == "bayes" else installed(tuner.package)
             except Unavailable as e:
                 print(f"skipped {name}: {e}")
                 continue

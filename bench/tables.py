@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,9 +28,21 @@ import numpy as np
 from peers import Dim, Params
 from synthetic import Instance, Maker, labels
 
+import jaxhp
+
 
 class Unavailable(Exception):
     """What a problem or a peer needs is not here; the message says what."""
+
+
+def installed(package: str) -> str:
+    """The version of a package.   Raises Unavailable where it is not installed."""
+    if package == "jaxhp":
+        return jaxhp.__version__
+    try:
+        return version(package)
+    except PackageNotFoundError as e:
+        raise Unavailable(f"{package} is not installed: pip install -r bench/requirements.txt") from e
 
 
 @cache

@@ -10,7 +10,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,15 +31,6 @@ class Task(NamedTuple):
 class Tuner(NamedTuple):
     package: str
     build: Callable[[Task], Peer]
-
-    def version(self) -> str:
-        """Raises Unavailable where the package is not installed."""
-        if self.package == "jaxhp":
-            return jaxhp.__version__
-        try:
-            return version(self.package)
-        except PackageNotFoundError as e:
-            raise Unavailable(f"{self.package} is not installed: pip install -r bench/requirements.txt") from e
 
 
 def ours(sampler: Callable[[], jaxhp.Sampler] | None) -> Callable[[Task], Peer]:
