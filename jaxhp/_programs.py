@@ -115,7 +115,7 @@ class _Builder:
         space = study.space
         self._work = work
         self._shared = shared
-        self._first: Lanes | None = None  # has the data
+        self._known: dict[tuple[tuple[str, int], ...], Lanes] = {}  # the first ones of each sizes: checked, with the data on the device
         self._seed = study.seed
         self._metrics = tuple(o.name for o in study.outcomes)
         self.example = {name: column[0] for name, column in traced(space, space.default()[None]).items()}
@@ -124,15 +124,16 @@ class _Builder:
         """Lanes whose arrays are padded to these sizes; nothing is compiled."""
         from jaxhp.train import Lanes
 
-        work = self._work
-        trainable = work.trainable
+        work, key = self._work, tuple(sorted((sizes or {}).items()))
+        beside = self._known.get(key)
+        trainable = work.trainable if beside is None else beside.trainable
         if sizes is not None and dict(trainable.sizes) != dict(trainable.sizes) | sizes:
             trainable = trainable.resized(sizes)
         named: Any = {"segment": work.segment, "seed": self._seed, "ragged": work.steps % work.segment != 0, "metrics": self._metrics}
         if self._shared is not None:
             return self._shared.shared(trainable, self.example, width, **named)
-        lanes = Lanes(trainable, self.example, width, **named, mesh=work.mesh, beside=self._first)
-        self._first = self._first or lanes
+        lanes = Lanes(trainable, self.example, width, **named, mesh=work.mesh, beside=beside or next(iter(self._known.values()), None))
+        self._known.setdefault(key, lanes)
         return lanes
 
     def widest(self, sizes: Sizes | None, lanes: int | str, most: int, multiple: int) -> Lanes:

@@ -135,7 +135,7 @@ def state(study: Study, number: int, replicate: int = 0) -> Any:
 def held_out(study: Study, params: Params | None, repeats: int, split: str) -> dict[str, float]:
     """See `Study.test`."""
     from jaxhp.train import traced
-    from jaxhp.train._afresh import Stretch, evaluated
+    from jaxhp.train._afresh import Stretch
 
     training: Training[Stage] | None = study._training
     if training is None:
@@ -155,7 +155,7 @@ def held_out(study: Study, params: Params | None, repeats: int, split: str) -> d
         course = [Stretch(_NO_TRIAL, {name: column[0] for name, column in columns.items()}, steps)]
     hparams = {name: np.repeat(x, repeats) for name, x in course[-1].hparams.items()}
     models, dock = training.stage.trained([course] * repeats, range(repeats)), training.stage.dock_of(course[-1].hparams)
-    told = {name: float(values.mean()) for name, values in evaluated(dock, hparams, models, data[split]).items()}
+    told = {name: float(values.mean()) for name, values in dock.judged(hparams, models, data[split]).items()}
     record = {"kind": "test", "number": number, "params": params, "split": split, "repeats": repeats, "values": told, "time": time.time()}
     study._session.append(record)
     return told

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from tiny import RATES, bowl, results
+from tiny import RATES, WIDTHS, bowl, results, widening
 
 import jaxhp
-from jaxhp import Study
-from jaxhp.train import Lanes, _autotune
+from jaxhp import Study, Trainable
+from jaxhp.train import Lanes, _autotune, check
 
 LONG = 1e9  # segments
 
@@ -96,6 +97,17 @@ def test_a_study_measures_once_and_keeps_to_the_width(monkeypatch: pytest.Monkey
     other = Study(RATES, sampler=jaxhp.random_search(), metric="loss", seed=0)
     other.train(bowl(), trials=9, steps=4, evaluate_every=2, lanes=width)
     assert results(other) == results(study)[:9]
+
+
+@pytest.mark.parametrize(("trainable", "buckets", "programs"), [(bowl(), 1, 1), (widening(), [4, 8], 2)], ids=["one", "two buckets"])
+def test_a_trainable_is_checked_once_whatever_widths_are_tried(
+    trainable: Trainable, buckets: Any, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, checked = measuring(monkeypatch, {8: 1000, 4: 1000, 2: 1000, 1: 1}, compiling=1e-3), []
+    monkeypatch.setattr("jaxhp.train._lanes.check", lambda *arguments: checked.append(None) or check(*arguments))
+    study = Study(RATES if programs == 1 else WIDTHS, sampler=jaxhp.random_search(), metric="loss")
+    study.train(trainable, trials=64, steps=2, evaluate_every=2, buckets=buckets)
+    assert len(measured) >= 2 * programs and len(checked) == programs
 
 
 def test_a_compilation_cache_that_the_user_chose_stays(cache: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from tiny import bowl, classifier, rates, same
 
 from jaxhp import Lanes
 from jaxhp.train._bank import Bank
-from jaxhp.train._lanes import EVALUATE, INIT, ORDER, STEP, LaneState
+from jaxhp.train._lanes import LaneState
+from jaxhp.train._segment import EVALUATE, INIT, ORDER, STEP
 
 TRAINABLES = {"bowl": bowl(), "classifier": classifier()}  # both see all of their data in 5 steps
 EXAMPLE = {"rate": np.float32(0.1)}

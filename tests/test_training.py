@@ -262,6 +262,14 @@ def test_the_states_of_best_and_stopped_trials_predict_what_they_told() -> None:
     assert fresh.state(0)["params"]["in"].shape == (6, 8)
 
 
+def test_testing_again_compiles_nothing(plain: Study, compilations: list[float]) -> None:
+    told = plain.test({"rate": 0.1}, repeats=3, split="validation")
+    compilations.clear()
+    assert plain.test({"rate": 0.2}, repeats=3, split="validation") != told
+    assert plain.test({"rate": 0.1}, repeats=3, split="validation") == told
+    assert not compilations
+
+
 def test_states_need_a_trainable_and_a_report() -> None:
     study = study_of()
     with pytest.raises(StudyError, match=r"state\(0\): this process has no trainable"):

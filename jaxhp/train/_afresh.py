@@ -1,4 +1,4 @@
-"""Training from the start, outside the course of a study: weights that are no longer kept, and fresh seeds on held-out data.
+"""Training from the start, outside the course of a study: weights that are no longer kept, and fresh seeds to test.
 
 Rows are trained in groups that fit the lanes, with the program that the lanes have compiled.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
 from jaxhp.train import _weights
 from jaxhp.train._lanes import Lanes, LaneState
@@ -63,21 +60,3 @@ def _begun(
     numbers, ends = [stretch.number for stretch in stretches], [stretch.until for stretch in stretches]
     sources = None if t is None or model is not None else slots
     return lanes.refill(state, slots, numbers, columns, ends, replicates=replicates, t=t, model=model, sources=sources)
-
-
-def evaluated(lanes: Lanes, hparams: Mapping[str, npt.NDArray[Any]], models: State, split: Any) -> dict[str, npt.NDArray[np.float64]]:
-    """Metrics (n,) of n models on a split of the data."""
-    trainable, k = lanes.trainable, lanes.width
-
-    @jax.jit
-    def metrics(models: State, hparams: Any, split: Any) -> Any:
-        key = jax.random.key(lanes.seed & 0xFFFFFFFF)
-        return jax.lax.map(lambda row: trainable.evaluate(lanes.unpacked(row[0]), row[1], split, key), (models, hparams))
-
-    def part(first: int) -> dict[str, Any]:
-        index = slice(first, first + k)
-        told = metrics(jax.tree.map(lambda x: jnp.asarray(x[index]), models), {name: x[index] for name, x in hparams.items()}, split)
-        return {name: np.asarray(x, np.float64) for name, x in told.items()}
-
-    parts = [part(first) for first in range(0, len(jax.tree.leaves(models)[0]), k)]
-    return {name: np.concatenate([told[name] for told in parts]) for name in parts[0]}

@@ -11,7 +11,7 @@ neighbours: every key is folded from (seed, number, replicate, purpose, step), a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -23,11 +23,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxhp._types import Ints
 from jaxhp.errors import TrainableError
+from jaxhp.train._segment import Segment, packed, seeded, unpacked
 from jaxhp.train._stream import Prefetch, Stream
 from jaxhp.train._trainable import Shapes, State, Trainable, check
-
-_IMPLEMENTATIONS = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}  # of typed keys, by dtype
-INIT, STEP, EVALUATE, ORDER = range(4)  # purposes that keys are folded with
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -56,7 +54,7 @@ class Lanes:
         metrics: names that `evaluate` must return.
         mesh: devices to spread the lanes over, by its first axis; the default device otherwise. Further axes are for models that need
             several devices each: `trainable.spec` says how their states lie on them.
-        beside: lanes on the same devices; data that both train on is there once.
+        beside: lanes on the same devices; data that both train on is there once, and one trainable is checked once.
 
     Raises:
         TrainableError: an argument is not valid, or the trainable breaks a rule (`jaxhp.train.check`).
@@ -108,9 +106,13 @@ class Lanes:
         self.seed = seed
         self.ragged = ragged
         self.mesh = mesh
-        self.shapes: Shapes = check(trainable, hparams, metrics)
         self.example = {name: np.asarray(x) for name, x in hparams.items()}
-        self._row = jax.eval_shape(lambda s: _packed(s, self.shapes.state), self.shapes.state)  # one lane's model
+        checked = beside is not None and beside.trainable is trainable and _types(beside.example) == _types(self.example)
+        if checked and set(metrics) <= set(beside.shapes.evaluated):
+            self.shapes: Shapes = beside.shapes
+        else:
+            self.shapes = check(trainable, hparams, metrics)
+        self._row = jax.eval_shape(lambda s: packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
         self._lane, self._everywhere = lane, every
         self._lying = lane if mesh is None or trainable.spec is None else _lying(mesh, trainable.spec, self._row)  # of the models
@@ -123,30 +125,32 @@ class Lanes:
         else:
             self._train = None if self._stream else jax.device_put(train, every)
             self._validation = jax.device_put(validation, every)
-        self._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), every)
+        self._seed_key = jax.device_put(jax.random.key_data(seeded(seed)), every)
         self._programs: dict[int, Future[Any]] = {}
         quick = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None  # initial draws compile 4 times faster
+        computed = Segment(trainable, self.shapes, width, segment, ragged, None if mesh is None else mesh.axis_names[0])
+        self._judge = jax.jit(computed.judged)
         if mesh is None:
-            self._segment = jax.jit(self._advance, donate_argnums=0)
-            self._fresh = jax.jit(self._started, donate_argnums=0, compiler_options=quick)
-            self._place = jax.jit(self._placed, donate_argnums=0)
+            self._segment = jax.jit(computed.advance, donate_argnums=0)
+            self._fresh = jax.jit(computed.started, donate_argnums=0, compiler_options=quick)
+            self._place = jax.jit(_placed, donate_argnums=0)
             self._copy = jax.jit(_taken_from, donate_argnums=0)
         else:
             model = self._lying
             self._segment = jax.jit(
-                self._advance,
+                computed.advance,
                 donate_argnums=0,
                 in_shardings=(model, lane, lane, lane, lane, lane, every, every, every, every, lane),
                 out_shardings=(model, lane),
             )
             self._fresh = jax.jit(
-                self._started,
+                computed.started,
                 donate_argnums=0,
                 in_shardings=(model, lane, lane, lane, lane, every),
                 out_shardings=model,
                 compiler_options=quick,
             )
-            self._place = jax.jit(self._placed, donate_argnums=0, in_shardings=(model, model, lane), out_shardings=model)
+            self._place = jax.jit(_placed, donate_argnums=0, in_shardings=(model, model, lane), out_shardings=model)
             self._copy = jax.jit(_taken_from, donate_argnums=0, in_shardings=(model, every), out_shardings=model)
 
     # -- the four verbs --------------------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ class Lanes:
 
     def unpacked(self, row: State) -> State:
         """One row of `gather` (no lane axis) as the trainable's own state."""
-        return _unpacked(row, self.shapes.state)
+        return unpacked(row, self.shapes.state)
 
     def empty(self) -> State:
         """The shapes (k, ...) of the lanes' models."""
@@ -300,13 +304,12 @@ class Lanes:
         Raises:
             TrainableError: what is asked for would need another program.
         """
-        here = {name: x.dtype for name, x in self.example.items()}
         differing = {
             "trainable": trainable is not self.trainable,
             "width": width != self.width,
             "segment (evaluate_every)": segment != self.segment,
             "steps (whole segments or not)": ragged != self.ragged,
-            "hyperparameters": {name: np.asarray(x).dtype for name, x in hparams.items()} != here,
+            "hyperparameters": _types(hparams) != _types(self.example),
             "metrics": not set(metrics) <= set(self.shapes.evaluated),
         }
         if any(differing.values()):
@@ -314,7 +317,7 @@ class Lanes:
             raise TrainableError(f"lanes: these were built for another {what}; pass a number of lanes to build new ones")
         other = copy.copy(self)
         other.seed, other.example = seed, {name: np.asarray(x) for name, x in hparams.items()}
-        other._seed_key = jax.device_put(jax.random.key_data(_seeded(seed)), self._everywhere)
+        other._seed_key = jax.device_put(jax.random.key_data(seeded(seed)), self._everywhere)
         if isinstance(trainable.data["train"], Stream):
             other._stream = Prefetch(trainable.data["train"], segment)
         return other
@@ -341,131 +344,38 @@ class Lanes:
                 pool.shutdown(wait=False)
         return ready
 
+    def judged(self, hparams: Mapping[str, npt.NDArray[Any]], models: State, split: Any) -> Columns:
+        """Metrics (n,) of n models, rows as `gather` returns them, on a split of the data, `width` of them at a time."""
+        key, parts = jax.random.key(self.seed & 0xFFFFFFFF), []
+        for first in range(0, len(jax.tree.leaves(models)[0]), self.width):
+            index = slice(first, first + self.width)
+            rows = jax.tree.map(lambda x, index=index: jnp.asarray(x[index]), models)
+            told = self._judge(rows, {name: x[index] for name, x in hparams.items()}, split, key)
+            parts.append({name: np.asarray(x, np.float64) for name, x in told.items()})
+        return {name: np.concatenate([told[name] for told in parts]) for name in parts[0]}
+
     def close(self) -> None:
         """Ends the thread that reads ahead, where the data is a stream."""
         if self._stream is not None:
             self._stream.close()
 
-    # -- the compiled functions ------------------------------------------------------------------------------------
 
-    def _advance(
-        self,
-        model: State,
-        hparams: Any,
-        number: jax.Array,
-        replicate: jax.Array,
-        t: jax.Array,
-        until: jax.Array,
-        train: Any,
-        validation: Any,
-        seed_key: jax.Array,
-        chunks: Any,
-        place: jax.Array | None,
-    ) -> tuple[State, dict[str, jax.Array]]:
-        base = jax.vmap(lambda n, r: _lane_key(seed_key, n, r))(number, replicate)
-        if self.width == 1:  # without the axis of lanes: what is not batched compiles to faster programs
-            model, hparams, base, t, until, place = _only((model, hparams, base, t, until, place))
-        order = jax.random.fold_in(jax.random.wrap_key_data(seed_key), ORDER)
-        batch, batch_axis = self._batches(train, order, chunks)
-        step_keys = self._over_lanes(lambda key: jax.random.fold_in(key, STEP), (0,))(base)
-
-        def one(model: State, hparams: Any, batch: Any, key: jax.Array, t: jax.Array) -> tuple[State, Any]:
-            new, metrics = self.trainable.step(_unpacked(model, self.shapes.state), hparams, batch, jax.random.fold_in(key, t), t)
-            return _packed(new, self.shapes.state), {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
-
-        lanes = self._over_lanes(one, (0, 0, batch_axis, 0, 0))
-
-        def advance(carry: Any, j: jax.Array) -> tuple[Any, None]:
-            model, sums = carry
-            now = t + j
-            new, metrics = lanes(model, hparams, batch(j, now, place), step_keys, now)
-            if self.ragged:
-                going = now < until
-                new = _chosen(going, new, model)
-                metrics = {name: jnp.where(going, x, 0.0) for name, x in metrics.items()}
-            return (new, {name: sums[name] + x for name, x in metrics.items()}), None
-
-        sums = {name: jnp.zeros(t.shape, jnp.float32) for name in self.shapes.trained}
-        (model, sums), _ = jax.lax.scan(advance, (model, sums), jnp.arange(self.segment, dtype=jnp.int32))
-        steps = jnp.clip(until - t, 1, self.segment) if self.ragged else self.segment
-
-        def evaluate(model: State, hparams: Any, key: jax.Array) -> dict[str, jax.Array]:
-            metrics = self.trainable.evaluate(_unpacked(model, self.shapes.state), hparams, validation, jax.random.fold_in(key, EVALUATE))
-            return {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
-
-        metrics = {name if name.startswith("train_") else f"train_{name}": x / steps for name, x in sums.items()}
-        metrics |= self._over_lanes(evaluate, (0, 0, 0))(model, hparams, base)
-        return jax.tree.map(lambda x: x[None], (model, metrics)) if self.width == 1 else (model, metrics)
-
-    def _batches(self, train: Any, order: jax.Array, chunks: Any) -> tuple[Callable[..., Any], int | None]:
-        """`batch(j, t, place)` at step j of the segment, and whether it has a lane axis.
-
-        A segment of at least an epoch shows every trial all of the data, so its steps may be the same ones in every segment: lanes
-        then share one gather, whatever their ages. A shorter one follows each trial's own step.
-        """
-        if chunks is not None:  # each lane takes its own row even of one chunk: lanes that shared it would round differently
-            return lambda j, t, place: jax.tree.map(lambda c: c[place, j], chunks), 0
-        trainable = self.trainable
-        if self.segment >= trainable.epoch:
-            draw = trainable.rows
-            if draw is None:
-                return lambda j, t, place: trainable.batch(train, order, j), None
-            rows = jax.vmap(lambda j: draw(order, j))(jnp.arange(self.segment, dtype=jnp.int32))
-            return lambda j, t, place: trainable.taken(train, rows[j]), None
-        own = self._over_lanes(lambda t: trainable.at(train, order, t), (0,))
-        return lambda j, t, place: own(t), 0
-
-    def _started(self, model: State, hparams: Any, number: jax.Array, replicate: jax.Array, mask: jax.Array, seed_key: jax.Array) -> State:
-        keys = jax.vmap(lambda n, r: jax.random.fold_in(_lane_key(seed_key, n, r), INIT))(number, replicate)
-        return _chosen(mask, jax.vmap(lambda key, h: _packed(self.trainable.init(key, h), self.shapes.state))(keys, hparams), model)
-
-    def _placed(self, model: State, rows: State, places: jax.Array) -> State:
-        return jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), model, rows)
-
-    def _over_lanes(self, function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        """`vmap`, told the mesh's axis of lanes, so that what a model says of the other axes stands."""
-        if self.width == 1:
-            return function
-        return jax.vmap(function, in_axes=axes, spmd_axis_name=None if self.mesh is None else self.mesh.axis_names[0])
-
-
-def _seeded(seed: int) -> jax.Array:
-    """The key of a seed in [0, 2**63), of which `jax.random.key` would keep 32 bits."""
-    return jax.random.fold_in(jax.random.key(seed & 0xFFFFFFFF), seed >> 32)
-
-
-def _lane_key(seed_key: jax.Array, number: jax.Array, replicate: jax.Array) -> jax.Array:
-    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(seed_key), number), replicate)
+def _types(hparams: Mapping[str, Any]) -> dict[str, np.dtype[Any]]:
+    return {name: np.asarray(x).dtype for name, x in hparams.items()}
 
 
 def _named(number: Ints, replicate: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     return (number & 0xFFFFFFFF).astype(np.uint32), replicate.astype(np.uint32)
 
 
-def _packed(state: State, shapes: Any) -> State:
-    """A state as plain arrays of its own dtypes: keys become their data, Python numbers lose their weak types."""
-    return jax.tree.map(lambda x, s: jax.random.key_data(x) if _is_key(s) else jnp.asarray(x, s.dtype), state, shapes)
-
-
-def _unpacked(packed: State, shapes: Any) -> State:
-    return jax.tree.map(lambda x, s: jax.random.wrap_key_data(x, impl=_IMPLEMENTATIONS[str(s.dtype)]) if _is_key(s) else x, packed, shapes)
-
-
-def _is_key(shape: Any) -> bool:
-    return bool(jnp.issubdtype(shape.dtype, jax.dtypes.prng_key))
-
-
-def _chosen(mask: jax.Array, new: State, old: State) -> State:
-    return jax.tree.map(lambda a, b: jnp.where(jax.lax.expand_dims(mask, range(mask.ndim, a.ndim)), a, b), new, old)
+def _placed(model: State, rows: State, places: jax.Array) -> State:
+    """Row i (of k) in the lane that places[i] names; nowhere if that is k."""
+    return jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), model, rows)
 
 
 def _taken_from(model: State, origin: jax.Array) -> State:
     """Each lane's model is that of the lane that `origin` (k,) names."""
     return jax.tree.map(lambda leaf: leaf[origin], model)
-
-
-def _only(trees: Any) -> Any:
-    return jax.tree.map(lambda x: x[0], trees)
 
 
 def _filled_up(rows: Any, k: int) -> Any:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.errors import TrainableError
-from jaxhp.train._lanes import EVALUATE, INIT, ORDER, STEP
+from jaxhp.train._segment import EVALUATE, INIT, ORDER, STEP
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import State, Trainable, check
 

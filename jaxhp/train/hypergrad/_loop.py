@@ -4,7 +4,7 @@
     s_0 = start(x),  s_(t+1) = step(x, s_t, slice_t),  y = measure(x, s_T)
 
 A state is kept as two tuples: `smooth`, its floating leaves, which carry derivatives, and `rest`, integers and keys, which do not.
-Keys, batches and evaluation are those of the lanes (`_lanes.py`), so y is what a lane computes for the same seed and number.
+Keys, batches and evaluation are those of the lanes (`_segment.py`), so y is what a lane computes for the same seed and number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxhp.errors import TrainableError
-from jaxhp.train._lanes import EVALUATE, INIT, ORDER, STEP, _lane_key, _packed, _seeded, _unpacked
+from jaxhp.train._segment import EVALUATE, INIT, ORDER, STEP, packed, seeded, training_key, unpacked
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Shapes, State, Trainable
 from jaxhp.train.hypergrad._kinks import with_finite_derivatives
@@ -84,7 +84,7 @@ def lane_key(seed: int, number: int, replicate: int = 0) -> jax.Array:
     for name, value in (("number", number), ("replicate", replicate)):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise TrainableError(f"lane_key: {name}: expected an integer, got {value!r}")
-    return _lane_key(jax.random.key_data(_seeded(seed)), jnp.uint32(number & 0xFFFFFFFF), jnp.uint32(replicate))
+    return training_key(jax.random.key_data(seeded(seed)), jnp.uint32(number & 0xFFFFFFFF), jnp.uint32(replicate))
 
 
 def loop_of(
@@ -114,21 +114,21 @@ def loop_of(
     """
     leaves, structure = jax.tree.flatten(shapes.state)
     smooth = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-    order = jax.random.fold_in(_seeded(seed), ORDER)
+    order = jax.random.fold_in(seeded(seed), ORDER)
     step_key = jax.random.fold_in(key, STEP)
     streamed = isinstance(trainable.data["train"], Stream)
 
     def parted(state: State) -> Split:
-        packed = jax.tree.leaves(_packed(state, shapes.state))
+        leaves = jax.tree.leaves(packed(state, shapes.state))
         return Split(
-            tuple(x for x, is_smooth in zip(packed, smooth, strict=True) if is_smooth),
-            tuple(x for x, is_smooth in zip(packed, smooth, strict=True) if not is_smooth),
+            tuple(x for x, is_smooth in zip(leaves, smooth, strict=True) if is_smooth),
+            tuple(x for x, is_smooth in zip(leaves, smooth, strict=True) if not is_smooth),
         )
 
     def joined(split: Split) -> State:
         floats, others = iter(split.smooth), iter(split.rest)
-        packed = jax.tree.unflatten(structure, [next(floats) if is_smooth else next(others) for is_smooth in smooth])
-        return _unpacked(packed, shapes.state)
+        model = jax.tree.unflatten(structure, [next(floats) if is_smooth else next(others) for is_smooth in smooth])
+        return unpacked(model, shapes.state)
 
     def slices(first: Any, length: int) -> Slice:
         t = first + jnp.arange(length, dtype=jnp.int32)
