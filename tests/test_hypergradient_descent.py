@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -248,6 +251,41 @@ def test_foreign_trials_are_starts_and_are_never_the_best() -> None:
     state = sampler.tell(sampler.init(problem, 0), foreign)
     assert state.best is None
     assert np.allclose(sampler.ask(state, np.array([0])), [[0.7, 0.4]])
+
+
+OUTERS: dict[str, Any] = {
+    "adam": lambda: optax.adam(0.1),
+    "another rate": lambda: optax.adam(0.2),
+    "another momentum": lambda: optax.adam(0.1, b1=0.7),
+    "an array": lambda: optax.adam(np.array([0.1, 0.2])),
+    "a schedule": lambda: optax.adam(optax.cosine_decay_schedule(0.1, 1000)),
+    "a longer one": lambda: optax.adam(optax.cosine_decay_schedule(0.1, 2000)),
+    "a chain": lambda: optax.chain(optax.clip(1.0), optax.adam(0.1)),
+    "noise": lambda: optax.add_noise(0.1, 0.5, jax.random.key(1)),
+    "other noise": lambda: optax.add_noise(0.1, 0.5, jax.random.key(2)),
+    "jitted": lambda: optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+    "one's own": lambda: optax.GradientTransformation(lambda p: (), lambda g, state, params=None: (-0.01 * g, state)),
+    "another of one's own": lambda: optax.GradientTransformation(lambda p: (), lambda g, state, params=None: (-0.02 * g, state)),
+}
+
+
+def test_the_name_tells_outer_optimisers_apart_in_every_process() -> None:
+    names = {key: jaxhp.hypergradient_descent(make()).name for key, make in OUTERS.items()}
+    assert names == {key: jaxhp.hypergradient_descent(make()).name for key, make in OUTERS.items()}
+    assert len({jaxhp.hypergradient_descent().name, *names.values()}) == len(names) + 1
+    code = "import jaxhp, optax; print(jaxhp.hypergradient_descent(optax.chain(optax.clip(1.0), optax.adam(0.1))).name)"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, env=environment)
+    assert done.stdout.strip() == names["a chain"]
+
+
+def test_a_study_that_goes_on_with_another_outer_optimiser_says_so(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    for rate in (0.1, 0.1, 0.3):
+        study = Study(PLANE, sampler=jaxhp.hypergradient_descent(optax.adam(rate), starts=1), storage=storage, name="s", seed=1)
+        study.optimize(plane, trials=1)
+    changes = [r["sampler"] for r in study._log.read("s") if r["kind"] == "sampler"]
+    assert changes == [study.sampler]
 
 
 def test_jax_is_loaded_at_the_first_step_and_not_before() -> None:

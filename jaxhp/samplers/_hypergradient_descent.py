@@ -24,6 +24,7 @@ from jaxhp._rng import rng
 from jaxhp._types import ENDED, Bools, Floats, Ints, Kind, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cells import keys
+from jaxhp.samplers._fingerprint import fingerprint
 from jaxhp.samplers._outer import Outer
 from jaxhp.samplers._sobol import startup
 from jaxhp.space import Space
@@ -95,7 +96,8 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
 
     Args:
         outer: an optax transformation in the coordinates logit(u); by default `optax.adam(0.1)`, whose first steps are of length 0.1 in
-            each: a fortieth of the range in the middle of it.
+            each: a fortieth of the range in the middle of it. The sampler's recorded name has eight digits for it, made of its code and
+            numbers, so a study that goes on with another one says so.
         starts: how many descents there are at a time; run as many trials side by side.
         patience: trials without an improvement of its own best value that a start is granted.
 
@@ -115,6 +117,8 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise SamplerError(f"{name}: {argument}: expected a positive number, got {value!r}")
     optimiser = Outer(outer)
+    if outer is not None:
+        name = f"hypergradient_descent(outer={fingerprint(outer)}, starts={starts!r}, patience={patience!r})"
 
     def init(problem: Problem, seed: int) -> DescentState:
         space = problem.space
