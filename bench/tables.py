@@ -187,7 +187,7 @@ def one_seed(task: str) -> Maker:
     return make
 
 
-def _best(problem: Any) -> Any:
+def optimum_of(problem: Any) -> Any:
     """Where a COCO problem's minimum lies, which COCO only writes to a file in the working folder."""
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         problem._best_parameter("print")
@@ -209,6 +209,6 @@ def bbob(suite: str, function: int, d: int) -> Maker:
             y = problem(np.array([params[dim.name] for dim in dims], float))
             return float(y) if math.isfinite(y) else math.nan
 
-        return Instance(dims, value, float(problem(_best(problem))))
+        return Instance(dims, value, float(problem(optimum_of(problem))))
 
     return make

@@ -29,6 +29,7 @@ _MODULE_OF = {
     "random_search": "samplers",
     "sobol": "samplers",
     "grid_search": "samplers",
+    "cma_es": "samplers",
     "coarse_to_fine": "samplers",
     "auto": "samplers",
     "bayes": "samplers",

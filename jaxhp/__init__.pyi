@@ -35,6 +35,7 @@ from jaxhp.errors import TrainableError as TrainableError
 from jaxhp.pareto import pareto_front as pareto_front
 from jaxhp.samplers import auto as auto
 from jaxhp.samplers import bayes as bayes
+from jaxhp.samplers import cma_es as cma_es
 from jaxhp.samplers import coarse_to_fine as coarse_to_fine
 from jaxhp.samplers import freeze as freeze
 from jaxhp.samplers import grid_search as grid_search

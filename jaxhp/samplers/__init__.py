@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxhp.samplers._auto import auto
 from jaxhp.samplers._bayes import bayes
+from jaxhp.samplers._cma_es import cma_es
 from jaxhp.samplers._coarse_to_fine import coarse_to_fine
 from jaxhp.samplers._combine import freeze, mixture, sequence
 from jaxhp.samplers._grid import exhaust, grid_search
@@ -15,6 +16,7 @@ from jaxhp.samplers._warm_start import warm_start
 __all__ = [
     "auto",
     "bayes",
+    "cma_es",
     "coarse_to_fine",
     "exhaust",
     "freeze",

@@ -1,0 +1,174 @@
+"""One generation of the (mu/mu_w, lambda)-CMA-ES with active covariance update, as a pure function.
+
+Source: Hansen, The CMA evolution strategy: a tutorial, arXiv 1604.00772; the numbers beside the formulas are its equations. The
+separable variant keeps the diagonal of C alone and learns it (n + 2) / 3 times as fast (Ros & Hansen, PPSN 2008). Points that were not
+drawn from the distribution are shortened before they count (Hansen, Injecting external solutions into CMA-ES, arXiv 1110.4181).
+
+n coordinates, popsize (lambda) points a generation, of which the mu best have positive weights. The distribution is N(mean, sigma^2 C)
+with C = B diag(D^2) B^T; y = (x - mean) / sigma; z = D^-1 B^T y, a rotation of C^-1/2 y.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from jaxhp._types import Bools, Floats
+
+_SMALLEST: Final = 1e-8  # added to a squared length that divides
+_FLAT: Final = 1e-8  # standard deviation of an axis whose variance rounding has made negative
+
+
+class Strategy(NamedTuple):
+    """The constants of table 1 of the tutorial."""
+
+    n: int
+    popsize: int  # lambda
+    mu: int
+    weights: Floats  # (popsize,) w_1..w_lambda; from mu on negative, or zero without the active update
+    mu_eff: float
+    c_sigma: float
+    d_sigma: float
+    c_c: float
+    c_1: float
+    c_mu: float
+    chi_n: float  # E||N(0, I)||
+    separable: bool
+    lag: int  # generations that share one eigendecomposition
+
+
+class Search(NamedTuple):
+    """The distribution, and what its update remembers. Arrays are never changed in place."""
+
+    mean: Floats  # (n,)
+    sigma: float
+    C: Floats  # (n, n); its diagonal (n,) in the separable variant
+    p_sigma: Floats  # (n,)
+    p_c: Floats  # (n,)
+    B: Floats  # (n, n) eigenvectors of C in columns; (0, 0) in the separable variant
+    D: Floats  # (n,) square roots of the eigenvalues
+    g: int  # generations so far
+
+
+def default_popsize(n: int) -> int:
+    """lambda = 4 + floor(3 ln n)   (48)."""
+    return 4 + math.floor(3.0 * math.log(max(n, 1)))
+
+
+@lru_cache(maxsize=256)
+def strategy(n: int, popsize: int, active: bool = True, separable: bool = False) -> Strategy:
+    """The constants for n coordinates and a population.
+
+    >>> made = strategy(10, default_popsize(10))
+    >>> made.popsize, made.mu, round(float(made.weights[:5].sum()), 12), round(made.c_1, 4)
+    (10, 5, 1.0, 0.0153)
+    """
+    raw = math.log((popsize + 1) / 2) - np.log(np.arange(1, popsize + 1))  # (49)
+    mu = popsize // 2
+    mu_eff = float(raw[:mu].sum() ** 2 / (raw[:mu] ** 2).sum())
+    mu_eff_minus = float(raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum())
+    c_1 = 2.0 / ((n + 1.3) ** 2 + mu_eff)  # (57)
+    c_mu = min(1.0 - c_1 - 1e-8, 2.0 * (mu_eff - 2.0 + 1.0 / mu_eff) / ((n + 2.0) ** 2 + mu_eff))  # (58)
+    if separable:
+        faster = (n + 2.0) / 3.0
+        c_1, c_mu = _scaled_rates(c_1 * faster, c_mu * faster)
+    weights = raw.copy()
+    weights[:mu] /= raw[:mu].sum()  # (53)
+    if active:
+        alpha_mu = 1.0 + c_1 / c_mu  # (50)
+        alpha_mu_eff = 1.0 + 2.0 * mu_eff_minus / (mu_eff + 2.0)  # (51)
+        alpha_posdef = (1.0 - c_1 - c_mu) / (n * c_mu)  # (52)
+        weights[mu:] *= min(alpha_mu, alpha_mu_eff, alpha_posdef) / -raw[mu:].sum()  # (53)
+    else:
+        weights[mu:] = 0.0
+    weights.flags.writeable = False
+    c_sigma = (mu_eff + 2.0) / (n + mu_eff + 5.0)  # (55)
+    return Strategy(
+        n=n,
+        popsize=popsize,
+        mu=mu,
+        weights=weights,
+        mu_eff=mu_eff,
+        c_sigma=c_sigma,
+        d_sigma=1.0 + 2.0 * max(0.0, math.sqrt((mu_eff - 1.0) / (n + 1.0)) - 1.0) + c_sigma,  # (55)
+        c_c=(4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),  # (56)
+        c_1=c_1,
+        c_mu=c_mu,
+        chi_n=math.sqrt(n) * (1.0 - 1.0 / (4.0 * n) + 1.0 / (21.0 * n * n)),
+        separable=separable,
+        lag=max(1, math.floor(1.0 / (10.0 * n * (c_1 + c_mu)))),  # section B.2
+    )
+
+
+def _scaled_rates(c_1: float, c_mu: float) -> tuple[float, float]:
+    """Both rates, their sum kept below 1."""
+    total = c_1 + c_mu
+    return (c_1, c_mu) if total < 1.0 else (c_1 / total * (1.0 - 1e-8), c_mu / total * (1.0 - 1e-8))
+
+
+def isotropic(made: Strategy, mean: Floats, sigma: float) -> Search:
+    """N(mean, sigma^2 I)."""
+    n = len(mean)
+    zeros = np.zeros(n)
+    if made.separable or n == 0:
+        return Search(mean, sigma, np.ones(n), zeros, zeros, np.empty((0, 0)), np.ones(n), 0)
+    return Search(mean, sigma, np.eye(n), zeros, zeros, np.eye(n), np.ones(n), 0)
+
+
+def shaped(made: Strategy, mean: Floats, sigma: float, C: Floats) -> Search:
+    """N(mean, sigma^2 C) with C (n, n), of which the separable variant takes the diagonal."""
+    begun = isotropic(made, mean, sigma)
+    C = np.ascontiguousarray(np.diag(C)) if made.separable else C
+    B, D = _decomposed(made, C)
+    return begun._replace(C=C, B=B, D=D)
+
+
+def update(made: Strategy, search: Search, x: Floats, foreign: Bools | None = None) -> Search:
+    """The distribution after one generation.
+
+    Args:
+        made: its constants.
+        search: the distribution that x was drawn from.
+        x: (popsize, n) points, best first.
+        foreign: (popsize,) which of them were not drawn from it; None: none.
+    """
+    mu, w, g = made.mu, made.weights, search.g
+    y = (x - search.mean) / search.sigma
+    z = (y if made.separable else y @ search.B) / search.D
+    squares = np.einsum("ij,ij->i", z, z)
+    if foreign is not None:
+        longest = math.sqrt(made.n) + 2.0 * made.n / (made.n + 2.0)  # c_y of (3) in arXiv 1110.4181
+        shorter = np.where(foreign, np.minimum(1.0, longest / np.sqrt(squares + _SMALLEST)), 1.0)
+        y, z, squares = y * shorter[:, None], z * shorter[:, None], squares * shorter**2
+    y_w = w[:mu] @ y[:mu]  # (41)
+    z_w = w[:mu] @ z[:mu]
+    if not made.separable:
+        z_w = search.B @ z_w  # C^-1/2 y_w
+    c_sigma, c_c, c_1, c_mu = made.c_sigma, made.c_c, made.c_1, made.c_mu
+    p_sigma = (1.0 - c_sigma) * search.p_sigma + math.sqrt(c_sigma * (2.0 - c_sigma) * made.mu_eff) * z_w  # (43)
+    length = math.sqrt(float(p_sigma @ p_sigma))
+    sigma = search.sigma * math.exp(min(1.0, c_sigma / made.d_sigma * (length / made.chi_n - 1.0)))  # (44)
+    h = length / math.sqrt(1.0 - (1.0 - c_sigma) ** (2 * (g + 1))) < (1.4 + 2.0 / (made.n + 1.0)) * made.chi_n
+    p_c = (1.0 - c_c) * search.p_c
+    if h:
+        p_c = p_c + math.sqrt(c_c * (2.0 - c_c) * made.mu_eff) * y_w  # (45)
+    steps = c_mu * w
+    steps[mu:] *= made.n / (squares[mu:] + _SMALLEST)  # (46)
+    keep = 1.0 + c_1 * (0.0 if h else c_c * (2.0 - c_c)) - c_1 - c_mu * float(w.sum())
+    if made.separable:
+        C = keep * search.C + c_1 * p_c**2 + steps @ y**2  # the diagonal of (47)
+    else:
+        C = keep * search.C + c_1 * np.outer(p_c, p_c) + (y.T * steps) @ y  # (47)
+    B, D = _decomposed(made, C) if (g + 1) % made.lag == 0 else (search.B, search.D)
+    return Search(search.mean + search.sigma * y_w, sigma, C, p_sigma, p_c, B, D, g + 1)  # (42), c_m = 1
+
+
+def _decomposed(made: Strategy, C: Floats) -> tuple[Floats, Floats]:
+    """B and D; C's lower triangle counts."""
+    if made.separable:
+        return np.empty((0, 0)), np.sqrt(np.maximum(C, _FLAT**2))
+    squares, B = np.linalg.eigh(C)
+    return B, np.sqrt(np.where(squares < 0.0, _FLAT**2, squares))
