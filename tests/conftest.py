@@ -40,3 +40,13 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield found
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server that all tests share; see tests/postgres.py."""
+    from postgres import shared
+
+    server = shared()
+    yield server
+    server.close()

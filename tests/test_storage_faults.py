@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 import jaxhp
 from jaxhp.errors import LogConflict, StorageError
-from jaxhp.storage import _codec, _sql, open_log
+from jaxhp.storage import _codec, _sql, _sqlite, open_log
 
 SPACE = jaxhp.Space({"x": jaxhp.Float(0.0, 1.0)})
 
@@ -53,7 +53,7 @@ def start(code, *arguments):
 def run_together(code, arguments):
     """Starts one process per tuple of arguments, lets them go at once, and returns what each printed."""
     processes = [
-        start("import sys\nfrom jaxhp.storage import open_log, _sql\nprint('ready', flush=True)\nsys.stdin.readline()\n" + code, *a)
+        start("import sys\nfrom jaxhp.storage import open_log\nprint('ready', flush=True)\nsys.stdin.readline()\n" + code, *a)
         for a in arguments
     ]
     for process in processes:
@@ -153,7 +153,7 @@ def test_a_writer_waits_while_another_holds_the_lock(url):
 
 
 def test_a_lock_that_is_never_given_back_is_an_error_that_says_so(url, monkeypatch):
-    monkeypatch.setattr(_sql, "_BUSY_S", 0.05)
+    monkeypatch.setattr(_sqlite, "_BUSY_S", 0.05)
     log = open_log(url)
     log.append("s", [tell(0)])
     other = sqlite3.connect(file_of(url), isolation_level=None)
@@ -284,8 +284,8 @@ def test_an_interrupt_in_an_append_leaves_the_log_usable(url, monkeypatch):
     log, insert = open_log(url), _sql.SqlLog._insert
     log.append("s", [tell(0)])
 
-    def interrupted(self, number, first, bodies):
-        insert(self, number, first, bodies)
+    def interrupted(self, *arguments):
+        insert(self, *arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -402,14 +402,14 @@ def test_a_database_of_something_else_is_refused_and_kept(url, tables):
     for table in tables:
         edit(url, f"CREATE TABLE {table} (x)")
     before = file_of(url).read_bytes()
-    with pytest.raises(StorageError, match=r"not a jaxhp log; choose another file|this file is something else"):
+    with pytest.raises(StorageError, match=r"not a jaxhp log; choose another|this file is something else"):
         open_log(url)
     assert file_of(url).read_bytes() == before
 
 
 def test_a_newer_schema_is_an_error_that_says_to_upgrade(three):
-    edit(three, "UPDATE meta SET schema_version = 2")
-    with pytest.raises(StorageError, match="schema version 2, this jaxhp reads up to 1; upgrade jaxhp"):
+    edit(three, "UPDATE meta SET schema_version = 3")
+    with pytest.raises(StorageError, match="schema version 3, this jaxhp reads up to 2; upgrade jaxhp"):
         open_log(three)
 
 
@@ -452,7 +452,7 @@ def test_an_interrupt_within_a_statement_leaves_a_study_that_goes_on(url, at, wr
     study = jaxhp.Study(SPACE, storage=url, sampler=jaxhp.sobol(), seed=0)
     statements = 0
 
-    @sa.event.listens_for(study._log._engine, "do_execute")
+    @sa.event.listens_for(study._log._home.engine, "do_execute")
     def interrupt(cursor, statement, parameters, context):
         nonlocal statements
         if not statement.startswith("INSERT"):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 from jaxhp.errors import MissingExtra, StorageError
 from jaxhp.storage._log import Log, MemoryLog
 
 __all__ = ["Log", "MemoryLog", "open_log"]
 
-_EXPECTED = "expected None (memory), 'sqlite:///file.db' or a log"
+_EXPECTED = "expected None (memory), 'sqlite:///file.db', 'postgresql://user@host/database' or a log"
 
 
 def open_log(storage: str | Log | None = None) -> Log:
-    """A log: in memory for None, in a file for "sqlite:///study.db"; a `Log` is returned as it is.
+    """A log: in memory for None, in a file for "sqlite:///study.db", on a server for "postgresql://user@host/database".
+
+    A `Log` is returned as it is.
 
     Raises:
         StorageError: the storage cannot be opened.
-        MissingExtra: SQLAlchemy is not installed.
+        MissingExtra: SQLAlchemy is not installed, or the driver of the database.
 
     >>> open_log().url
     'memory'
@@ -28,15 +31,25 @@ def open_log(storage: str | Log | None = None) -> Log:
         url = os.fspath(storage)
         if isinstance(storage, os.PathLike) or "://" not in url:
             raise StorageError(f"storage {url!r}: {_EXPECTED}; for this file write 'sqlite:///{url}'")
-        if not url.startswith("sqlite:///"):
-            raise StorageError(f"storage {url!r}: {_EXPECTED}")
-        try:
-            from jaxhp.storage._sql import SqlLog
-        except ModuleNotFoundError as e:
-            if e.name is None or e.name.partition(".")[0] != "sqlalchemy":
-                raise
-            raise MissingExtra(f'storage {url!r} needs SQLAlchemy: pip install "jaxhp[sql]"') from e
-        return SqlLog(url)
+        if url.startswith("sqlite:///"):
+            return _opened(url, "_sqlite", "Sqlite", {"sqlalchemy": "sql"})
+        if url.startswith(("postgresql://", "postgresql+psycopg://")):
+            return _opened(url, "_postgres", "Postgres", {"sqlalchemy": "postgres", "psycopg": "postgres"})
+        raise StorageError(f"storage {url.partition('://')[0]}://...: {_EXPECTED}")
     if isinstance(storage, Log):
         return storage
     raise StorageError(f"storage: {_EXPECTED}, got {storage!r}")
+
+
+def _opened(url: str, module: str, home: str, extras: dict[str, str]) -> Log:
+    """The log in a database; `extras`: which one to install where a library is missing."""
+    try:
+        from jaxhp.storage._sql import SqlLog
+
+        made = getattr(import_module(f"jaxhp.storage.{module}"), home)(url)
+    except ImportError as e:
+        library = (e.name or "").partition(".")[0]
+        if library not in extras:
+            raise
+        raise MissingExtra(f'storage {url.partition("://")[0]}://... needs {library}: pip install "jaxhp[{extras[library]}]"') from e
+    return SqlLog(made)

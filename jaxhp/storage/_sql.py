@@ -1,75 +1,78 @@
-"""A log in an SQL database, through SQLAlchemy Core: SQLite, in one file that any number of processes share.
+"""A log in an SQL database, through SQLAlchemy Core: what SQLite (`_sqlite.py`) and PostgreSQL (`_postgres.py`) have in common.
 
-Tables: meta (schema version), studies (id, name), records (study_id, seq, body, checksum). The primary key (study_id, seq)
-makes compare-and-append one INSERT: it fails where another writer was first. Only new studies, several records at once
-and lost races take a transaction. Ids are never used twice, so that a study which was deleted and created again is noticed.
-
-SQLite runs in WAL mode, so that readers never wait, and with synchronous=FULL, so that a told result survives a power cut;
-writers queue for up to a minute. No connection crosses a fork (sqlite.org/howtocorrupt.html, 2.6): it is closed before
+The primary key (study_id, seq) makes compare-and-append one INSERT: it fails where another writer was first. Only new studies, several
+records at once and lost races take a transaction. No connection crosses a fork (sqlite.org/howtocorrupt.html, 2.6): it is closed before
 and opened again after.
+
+A database that can be lost (its server restarts, the network is cut) is waited for, and what was going on is done again. An append whose
+answer was lost is neither doubled nor given up: its token, which is unique, says whether it is there already.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
 import sqlalchemy.exc
-import sqlalchemy.pool
 
 from jaxhp._types import Record
 from jaxhp.errors import LogConflict, StorageError
 from jaxhp.storage._codec import checksum, dumps, loads
+from jaxhp.storage._tables import SCHEMA_VERSION, Run, Tables
 
-SCHEMA_VERSION = 1
-_BUSY_S = 60.0
+T = TypeVar("T")
 
-_metadata = sa.MetaData()
-_meta = sa.Table("meta", _metadata, sa.Column("schema_version", sa.Integer, nullable=False))
-_studies = sa.Table(
-    "studies",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, unique=True, nullable=False),
-    sqlite_autoincrement=True,  # an id is never used twice
-)
-_records = sa.Table(
-    "records",
-    _metadata,
-    sa.Column("study_id", sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("seq", sa.Integer, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("checksum", sa.BigInteger, nullable=False),
-    sqlite_with_rowid=False,  # one tree instead of two: an append writes one page
-)
-_id = sa.select(_studies.c.id).where(_studies.c.name == sa.bindparam("name"))
-_end = sa.select(sa.func.coalesce(sa.func.max(_records.c.seq) + 1, 0)).where(_records.c.study_id == sa.bindparam("id"))
-_insert = sa.insert(_records)
-# As bytes: an altered body need not be text.
-_since = (
-    sa.select(_records.c.seq, sa.cast(_records.c.body, sa.LargeBinary), _records.c.checksum)
-    .where(_records.c.study_id == sa.bindparam("id"), _records.c.seq >= sa.bindparam("since"))
-    .order_by(_records.c.seq)
-)
 
-_REMEDIES = {  # by what the message of the database says
-    "not a database": "this file is something else; choose another name",
-    "no such column": "this file is something else; choose another name",
-    "malformed": "the file is damaged; restore a copy, or try the sqlite3 tool's .recover",
-    "is full": "free some space and run again; what was told before is safe",
-    "disk I/O error": "check the disk and its free space; what was told before is safe",
-    "readonly": "the file or its folder is read-only; change its permissions or copy it to a folder that you may write",
-    "unable to open": "check that it is a file, and that it and its folder may be written",
-    "locked": f"another process has kept it locked for {_BUSY_S:g} s; end that process",
-    "locking protocol": "a network file system? SQLite needs a local disk",
-}
+class Home(Protocol):
+    """What is special about one database."""
+
+    url: str  # as users see it: without a password
+    tables: Tables
+    engine: sa.Engine  # in autocommit: one statement needs no transaction
+    insert: str  # one record, as driver's SQL; its row count is 0 where another writer was first
+    since: str  # `Tables.since`, as driver's SQL
+    beat: str  # one more beat of :owner in the study :name, as driver's SQL
+    patience: float  # seconds for which a lost database is waited for
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """Settings of a new connection."""
+        ...
+
+    def found(self, connection: sa.Connection) -> set[str]:
+        """Tables that are there already."""
+        ...
+
+    def make_room(self, connection: sa.Connection) -> None:
+        """What must be done before tables are created."""
+        ...
+
+    def begin(self, connection: sa.Connection, study: str) -> None:
+        """Begins a transaction that no other writer of this study shares; "" stands for all tables."""
+        ...
+
+    def check_name(self, study: str) -> None:
+        """Raises ValueError where this database cannot keep such a name."""
+        ...
+
+    def lost(self, error: sa.exc.DBAPIError) -> bool:
+        """Whether the database went away and may come back."""
+        ...
+
+    def remedy(self, text: str) -> str:
+        """What to do about an error of the database."""
+        ...
+
+    def turn(self, run: Run, study: str, seconds: float) -> AbstractContextManager[bool]:
+        """Holds others back who ask for a turn; goes on without one, False, when it is not given in time."""
+        ...
 
 
 class _Known(NamedTuple):
@@ -79,37 +82,28 @@ class _Known(NamedTuple):
     end: int  # the log is at least this long
 
 
+class _Overtaken(Exception):
+    """Another writer took the position that a transaction was about to take."""
+
+
 class SqlLog:
     """Studies in one database. Safe to share between threads, and in the children of a fork.
 
     Raises:
-        StorageError: the file cannot be opened, is not a log, or was written by a newer jaxhp.
+        StorageError: the database cannot be opened, is not a log, or was written by a newer jaxhp.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        name = url.removeprefix("sqlite:///")
-        if name in ("", ":memory:"):
-            raise StorageError(f"{url}: name a file, such as 'sqlite:///study.db'; for a log in memory use storage=None")
-        path = Path(name).absolute()  # the same file after a chdir
-        if not path.parent.is_dir():
-            raise StorageError(f"{url}: the folder {path.parent} does not exist; create it first")
+    def __init__(self, home: Home) -> None:
+        self.url = home.url
+        self._home = home
+        self._tables = home.tables
         self._lock = threading.RLock()
         self._known: dict[str, _Known] = {}
         self._connection: sa.Connection | None = None
         self._closed = False
-        # Autocommit: one statement needs no transaction; `_writing` says BEGIN and COMMIT itself.
-        self._engine = sa.create_engine(
-            sa.URL.create("sqlite", database=str(path)),
-            poolclass=sa.pool.NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"check_same_thread": False, "timeout": _BUSY_S},
-        )
-        # Compiled once: what `Connection.execute` adds to each run would double the time of an append.
-        self._insert_sql, self._since_sql = (str(statement.compile(self._engine)) for statement in (_insert, _since))
         try:
             with self._explained():
-                self._create()
+                self._open()
         except BaseException:
             self._disconnect()
             raise
@@ -121,18 +115,7 @@ class SqlLog:
         Raises:
             StorageError: a record is missing or altered.
         """
-        with self._lock, self._explained():
-            known = self._known.get(study) if since else None  # who reads from the start opens the study anew
-            if known is None:
-                self._known.pop(study, None)
-                number = self._id(study)
-                if number is None:
-                    return []
-                known = _Known(number, 0)
-            rows = self._connected().exec_driver_sql(self._since_sql, (known.id, since)).fetchall()
-            if rows:
-                known = _Known(known.id, rows[-1][0] + 1)
-            self._known[study] = known
+        rows = self._done(lambda: self._rows(study, since))
         return [self._record(study, expected, *row) for expected, row in enumerate(rows, since)]
 
     def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
@@ -143,34 +126,58 @@ class SqlLog:
             StorageError: the records cannot be written, or the study was deleted in the meantime.
         """
         bodies = [dumps(record) for record in records]
-        with self._lock, self._explained():
-            known = self._known.get(study)
-            if known is not None and len(bodies) == 1 and at in (None, known.end):
-                try:
-                    self._insert(known.id, known.end, bodies)
-                except sa.exc.IntegrityError:
-                    pass  # another writer was first, or the study is gone: the transaction finds out
-                else:
-                    self._known[study] = _Known(known.id, known.end + 1)
-                    return known.end + 1
-            return self._append_alone(study, bodies, at)
+        token = uuid.uuid4() if self._home.patience else None
+        attempts = 0
+
+        def attempt() -> int:
+            nonlocal attempts
+            attempts += 1
+            landed = self._landed(study, token, len(bodies)) if attempts > 1 else None
+            if landed is not None:
+                return landed
+            try:
+                return self._append(study, bodies, at, token)
+            except (LogConflict, sa.exc.IntegrityError):  # our own first attempt, which was still on its way?
+                landed = self._landed(study, token, len(bodies)) if attempts > 1 else None
+                if landed is None:
+                    raise
+                return landed
+
+        return self._done(attempt)
 
     def studies(self) -> list[str]:
         """Names, in the order of their creation."""
-        with self._lock, self._explained():
-            return list(self._connected().execute(sa.select(_studies.c.name).order_by(_studies.c.id)).scalars())
+        names = sa.select(self._tables.studies.c.name).order_by(self._tables.studies.c.id)
+        return self._done(lambda: list(self._connected().execute(names).scalars()))
 
     def delete(self, study: str) -> None:
         """Forgets a study: only at a user's explicit request."""
-        with self._lock, self._explained():
-            with self._writing() as connection:
+
+        def attempt() -> None:
+            with self._writing(study) as connection:
                 number = self._id(study)
-                connection.execute(sa.delete(_records).where(_records.c.study_id == number))
-                connection.execute(sa.delete(_studies).where(_studies.c.id == number))
+                for table in (self._tables.records, self._tables.leases):
+                    connection.execute(sa.delete(table).where(table.c.study_id == number))
+                connection.execute(sa.delete(self._tables.studies).where(self._tables.studies.c.id == number))
             self._known.pop(study, None)
 
+        self._done(attempt)
+
+    def beat(self, study: str, owner: str) -> None:
+        """One more beat of an owner of running trials: a counter beside the log, whose rate is all that counts."""
+        self._done(lambda: self._connected().exec_driver_sql(self._home.beat, {"name": study, "owner": owner}))
+
+    def beats(self, study: str) -> Mapping[str, int]:
+        """The counters of all owners."""
+        rows = self._done(lambda: self._connected().execute(self._tables.beats(), {"name": study}).fetchall())
+        return {owner: beat for owner, beat in rows}
+
+    def turn(self, study: str, seconds: float = 5.0) -> AbstractContextManager[bool]:
+        """A courtesy among processes that would compute the same suggestion; nothing depends on it but time."""
+        return self._home.turn(lambda sql, values: self._done(lambda: self._connected().exec_driver_sql(sql, values)), study, seconds)
+
     def close(self) -> None:
-        """Lets go of the file."""
+        """Lets go of the database."""
         with self._lock:
             self._closed = True
             self._disconnect()
@@ -184,20 +191,51 @@ class SqlLog:
         """Lets both processes go on; each connects anew when it needs to."""
         self._lock.release()
 
-    def _append_alone(self, study: str, bodies: list[str], at: int | None) -> int:
-        """Appends while no other writer can."""
-        known = self._known.get(study)
-        with self._writing() as connection:
+    # -- statements ------------------------------------------------------------------------------------------------
+
+    def _rows(self, study: str, since: int) -> Sequence[sa.Row[Any]]:
+        known = self._known.get(study) if since else None  # who reads from the start opens the study anew
+        if known is None:
+            self._known.pop(study, None)
             number = self._id(study)
-            end: int = 0 if number is None else connection.execute(_end, {"id": number}).scalar_one()
+            if number is None:
+                return []
+            known = _Known(number, 0)
+        rows = self._connected().exec_driver_sql(self._home.since, {"id": known.id, "since": since}).fetchall()
+        self._known[study] = _Known(known.id, rows[-1][0] + 1) if rows else known
+        return rows
+
+    def _append(self, study: str, bodies: list[str], at: int | None, token: uuid.UUID | None) -> int:
+        known = self._known.get(study)
+        if known is not None and len(bodies) == 1 and at in (None, known.end):
+            try:
+                if self._insert(known.id, known.end, bodies, token):
+                    self._known[study] = _Known(known.id, known.end + 1)
+                    return known.end + 1
+            except sa.exc.IntegrityError:
+                pass  # the study is gone: the transaction finds out
+        while True:
+            try:
+                return self._append_alone(study, bodies, at, token)
+            except _Overtaken:
+                continue
+
+    def _append_alone(self, study: str, bodies: list[str], at: int | None, token: uuid.UUID | None) -> int:
+        """Appends in a transaction of its own. Raises _Overtaken where a single INSERT, which asks nobody, came in between."""
+        known = self._known.get(study)
+        number: int | None
+        with self._writing(study) as connection:
+            number = self._id(study)
+            end: int = 0 if number is None else connection.execute(self._tables.end(), {"id": number}).scalar_one()
             if known is not None and (number != known.id or end < known.end):
                 raise StorageError(f"study {study!r} in {self.url} was deleted or replaced while this process used it; open it again")
             free = at is None or at == end
             if free and bodies:
                 if number is None:
-                    connection.execute(sa.insert(_studies), {"name": study})
-                    number = connection.execute(_id, {"name": study}).scalar_one()
-                self._insert(number, end, bodies)
+                    connection.execute(sa.insert(self._tables.studies), {"name": study})
+                    number = connection.execute(self._tables.study_id(), {"name": study}).scalar_one()
+                if not self._insert(number, end, bodies, token):
+                    raise _Overtaken
                 end += len(bodies)
         if number is not None:
             self._known[study] = _Known(number, end)
@@ -205,19 +243,43 @@ class SqlLog:
             raise LogConflict(f"study {study!r} ends at {end}, not at {at}: another writer was first")
         return end
 
-    def _insert(self, number: int, first: int, bodies: list[str]) -> None:
-        rows = [(number, seq, body, checksum(seq, body.encode())) for seq, body in enumerate(bodies, first)]
-        self._connected().exec_driver_sql(self._insert_sql, rows if len(rows) > 1 else rows[0])
+    def _insert(self, number: int, first: int, bodies: list[str], token: uuid.UUID | None) -> bool:
+        """Inserts all; False where another writer was first."""
+        rows: list[dict[str, Any]] = [
+            {"study_id": number, "seq": seq, "body": body, "checksum": checksum(seq, body.encode())}
+            for seq, body in enumerate(bodies, first)
+        ]
+        if token is not None:
+            for row in rows:
+                row["token"] = None
+            rows[0]["token"] = token
+        connection = self._connected()
+        return connection.exec_driver_sql(self._home.insert, rows if len(rows) > 1 else rows[0]).rowcount == len(rows)
+
+    def _landed(self, study: str, token: uuid.UUID | None, count: int) -> int | None:
+        """The end of the log after an append whose answer was lost; None where it did not get there."""
+        if token is None:
+            return None
+        records = self._tables.records.c
+        row = self._connected().execute(sa.select(records.study_id, records.seq).where(records.token == token)).first()
+        if row is None:
+            return None
+        self._known[study] = _Known(row[0], row[1] + count)
+        return int(row[1]) + count
 
     def _id(self, study: str) -> int | None:
         try:
             study.encode()
-        except UnicodeEncodeError as e:
-            raise StorageError(f"study {study!r}: the name is not valid Unicode ({e.reason}); use another") from e
-        number: int | None = self._connected().execute(_id, {"name": study}).scalar_one_or_none()
+            self._home.check_name(study)
+        except ValueError as e:
+            reason = e.reason if isinstance(e, UnicodeEncodeError) else str(e)
+            raise StorageError(f"study {study!r}: the name is not valid Unicode ({reason}); use another") from e
+        number: int | None = self._connected().execute(self._tables.study_id(), {"name": study}).scalar_one_or_none()
         return number
 
     def _record(self, study: str, expected: int, seq: int, body: Any, written: Any) -> Record:
+        if isinstance(body, str):
+            body = body.encode("utf-8", "surrogatepass")
         if seq != expected:
             fault = f"is missing (the next is {seq})"
         elif not isinstance(body, bytes) or checksum(seq, body) != written:
@@ -227,53 +289,68 @@ class SqlLog:
                 return loads(body)
             except ValueError as e:
                 fault = f"was not written by jaxhp: {e}"
-        raise StorageError(f"{self.url}: record {expected} of study {study!r} {fault}; restore the file from a copy")
+        raise StorageError(f"{self.url}: record {expected} of study {study!r} {fault}; restore it from a copy")
 
-    def _create(self) -> None:
-        connection = self._connected()
-        tables = self._tables()
-        if not tables:
-            self._use_wal()
-            with self._writing():
-                if not self._tables():  # another process may have been faster
-                    _metadata.create_all(connection, checkfirst=False)
-                    connection.execute(sa.insert(_meta), {"schema_version": SCHEMA_VERSION})
-            tables = self._tables()
-        if not tables >= set(_metadata.tables):
-            raise StorageError(
-                f"{self.url} is an SQLite file with other tables ({', '.join(sorted(tables))}), not a jaxhp log; choose another file"
-            )
-        version = connection.execute(sa.select(_meta.c.schema_version)).scalars().first()
-        if version is None or version > SCHEMA_VERSION:
-            raise StorageError(f"{self.url} has schema version {version}, this jaxhp reads up to {SCHEMA_VERSION}; upgrade jaxhp")
+    # -- opening ---------------------------------------------------------------------------------------------------
 
-    def _use_wal(self) -> None:
-        """Of several processes that open a new file at once, one switches; SQLite tells the others "locked" without waiting."""
-        deadline = time.monotonic() + _BUSY_S
+    def _open(self) -> None:
+        """Creates the tables, or brings those of an older version up to date; each in one transaction, by one process."""
+        connection, tables = self._connected(), self._tables
+        found = self._home.found(connection)
+        if not found:
+            self._home.make_room(connection)
+            with self._writing(""):
+                if not self._home.found(connection):  # another process may have been faster
+                    tables.metadata.create_all(connection, checkfirst=False)
+                    connection.execute(sa.insert(tables.meta), {"schema_version": SCHEMA_VERSION})
+            found = self._home.found(connection)
+        if not found >= {"meta", "studies", "records"}:
+            raise StorageError(f"{self.url} holds other tables ({', '.join(sorted(found))}), not a jaxhp log; choose another")
+        if self._version() < SCHEMA_VERSION:
+            with self._writing(""):
+                if self._version() < 2:  # another process may have been faster
+                    tables.leases.create(connection, checkfirst=False)
+                connection.execute(sa.update(tables.meta).values(schema_version=SCHEMA_VERSION))
+
+    def _version(self) -> int:
+        found: int | None = self._connected().execute(sa.select(self._tables.meta.c.schema_version)).scalars().first()
+        if found is None or not 1 <= found <= SCHEMA_VERSION:
+            raise StorageError(f"{self.url} has schema version {found}, this jaxhp reads up to {SCHEMA_VERSION}; upgrade jaxhp")
+        return found
+
+    # -- the connection --------------------------------------------------------------------------------------------
+
+    def _done(self, work: Callable[[], T]) -> T:
+        """What `work` returns, after as many attempts as it takes while the database comes back."""
+        given_up: float | None = None
         while True:
             try:
-                mode = self._connected().exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
-            except sa.exc.OperationalError as e:
-                if "locked" not in str(e.orig) or time.monotonic() > deadline:
+                with self._lock, self._explained():
+                    return work()
+            except StorageError as e:
+                lost = isinstance(e.__cause__, sa.exc.DBAPIError) and self._home.lost(e.__cause__)
+                if not lost or self._closed:
                     raise
-                time.sleep(0.005)
-                continue
-            if mode != "wal":
-                raise StorageError(
-                    f"{self.url}: SQLite cannot keep a write-ahead log here (a network file system?); choose a folder on a local disk"
-                )
-            return
-
-    def _tables(self) -> set[str]:
-        return set(self._connected().exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+                now = time.monotonic()
+                given_up = now + self._home.patience if given_up is None else given_up
+                if now >= given_up:
+                    raise
+                with self._lock:
+                    if self._connection is not None:
+                        self._connection.invalidate()
+                    self._disconnect()
+                time.sleep(random.uniform(0.05, 0.5))  # not all at once
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
             if self._closed:
                 raise StorageError(f"{self.url}: this log was closed; open it again with open_log")
-            connection = self._engine.connect()
-            connection.exec_driver_sql("PRAGMA synchronous=FULL")
-            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+            connection = self._home.engine.connect()
+            try:
+                self._home.prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 
@@ -283,26 +360,28 @@ class SqlLog:
             connection.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
+    def _writing(self, study: str) -> Iterator[sa.Connection]:
         """One writer at a time: waits for the others, commits as a whole or not at all."""
         connection = self._connected()
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._home.begin(connection, study)
             yield connection
             connection.exec_driver_sql("COMMIT")
+        except _Overtaken:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
         except BaseException:
             self._disconnect()  # rolls back, and leaves nothing half done even where Ctrl-C fell in between
             raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Database errors in our words, with the file and a remedy."""
+        """Database errors in our words, with the place and a remedy."""
         try:
             yield
         except sa.exc.DBAPIError as e:
-            text = str(e.orig)
-            remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "see the error above")
-            raise StorageError(f"{self.url}: {text}; {remedy}") from e
+            text = str(e.orig).strip()
+            raise StorageError(f"{self.url}: {text}; {self._home.remedy(text)}") from e
         except Exception:
             raise
         except BaseException:
