@@ -121,7 +121,7 @@ def _inferred(trials: Sequence[FrozenTrial]) -> Space:
     return space_of(ordered)
 
 
-def _condition(name: str, parents: dict[str, Parameter], trials: Sequence[FrozenTrial]) -> dict[str, list[Any]] | None:
+def _condition(name: str, parents: dict[str, Parameter], trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
     """`when`: the parameter and its values with which, and only with which, trials have this one."""
     for above, parent in parents.items():
         if (isinstance(parent, Float) and parent.step is None) or (isinstance(parent, Int) and parent.log):
@@ -130,7 +130,8 @@ def _condition(name: str, parents: dict[str, Parameter], trials: Sequence[Frozen
         others = [t.params[above] for t in trials if name not in t.params and above in t.params]
         everywhere = all(above in t.params for t in trials if name in t.params)
         if everywhere and not any(value in having for value in others):
-            return {above: list(dict.fromkeys(having))}
+            values = list(dict.fromkeys(having))
+            return {above: values[0] if len(values) == 1 else values}
     return None
 
 

@@ -152,7 +152,10 @@ class Sampler(BaseSampler):
         return self._studies.of(study, lambda: _Searches(self._sampler, study))
 
     def _fold(self, outcomes: tuple[Outcome, ...], distributions: Distributions) -> _Fold:
-        code = Code(self._space, {}) if self._space is not None else code_of(distributions)
+        whole = self._space is not None and set(distributions) == set(
+            self._space.names
+        )  # optuna.samplers.PartialFixedSampler takes some out
+        code = Code(self._space, {}) if self._space is not None and whole else code_of(distributions)
         return _Fold(self._sampler, code, outcomes, self._stochastic, self._seed)
 
     def _fold_of_one(self, outcomes: tuple[Outcome, ...], distributions: Distributions) -> _Fold:
