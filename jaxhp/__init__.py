@@ -31,6 +31,7 @@ _MODULE_OF = {
     "grid_search": "samplers",
     "cma_es": "samplers",
     "coarse_to_fine": "samplers",
+    "nsga2": "samplers",
     "auto": "samplers",
     "bayes": "samplers",
     "sequence": "samplers",

@@ -41,6 +41,7 @@ from jaxhp.samplers import freeze as freeze
 from jaxhp.samplers import grid_search as grid_search
 from jaxhp.samplers import hypergradient_descent as hypergradient_descent
 from jaxhp.samplers import mixture as mixture
+from jaxhp.samplers import nsga2 as nsga2
 from jaxhp.samplers import random_search as random_search
 from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol

@@ -197,7 +197,7 @@ def hypervolume(y: Floats, reference: Floats) -> float:
     _check(y)
     bound = np.asarray(reference, dtype=np.float64)
     if bound.shape != (y.shape[1],) or not np.isfinite(bound).all():
-        raise StudyError(f"reference is {reference!r}; give one finite number for each of the {y.shape[1]} objectives, such as a worst value")
+        raise StudyError(f"reference is {reference!r}; give one finite number for each of the {y.shape[1]} objectives")
     inside = y[(y < bound).all(axis=1)]  # a comparison with NaN is false
     front = inside[pareto_front(inside)]
     return _volume(np.unique(front, axis=0), bound) if len(front) else 0.0

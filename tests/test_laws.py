@@ -81,6 +81,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "coarse_to_fine": partial(jaxhp.coarse_to_fine, 2, 3),
     "coarse_to_fine_top": partial(jaxhp.coarse_to_fine, 3, 2, 2),
     "auto": jaxhp.auto,
+    "nsga2": partial(jaxhp.nsga2, 8),
     "bayes": jaxhp.bayes,
     "bayes_ucb": partial(jaxhp.bayes, "ucb"),
     "bayes_logpi": partial(jaxhp.bayes, "logpi"),
@@ -110,7 +111,7 @@ PAIRS = [(sampler, space) for sampler in SAMPLERS for space in SPACES if not (sp
 @pytest.mark.parametrize(("sampler", "space"), PAIRS)
 def test_every_sampler_keeps_the_laws(sampler: str, space: str) -> None:
     made = SAMPLERS[sampler]()
-    modelled = sampler == "auto" or "bayes" in sampler
+    modelled = sampler in ("auto", "nsga2") or "bayes" in sampler
     repeats = True if modelled and space == "conditional" else None  # a finite branch of it runs out
     check_sampler(made, SPACES[space], repeats=repeats)
 

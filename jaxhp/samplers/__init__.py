@@ -9,6 +9,7 @@ from jaxhp.samplers._coarse_to_fine import coarse_to_fine
 from jaxhp.samplers._combine import freeze, mixture, sequence
 from jaxhp.samplers._grid import exhaust, grid_search
 from jaxhp.samplers._hypergradient_descent import hypergradient_descent
+from jaxhp.samplers._nsga2 import nsga2
 from jaxhp.samplers._random import random_search
 from jaxhp.samplers._sobol import sobol, startup, startup_size
 from jaxhp.samplers._warm_start import warm_start
@@ -23,6 +24,7 @@ __all__ = [
     "grid_search",
     "hypergradient_descent",
     "mixture",
+    "nsga2",
     "random_search",
     "sequence",
     "sobol",
