@@ -7,8 +7,8 @@ The work: 64-32-10 on scikit-learn's digits, batches of 64, SGD with momentum, o
     forward   Forward() for 1, 3 and 5 hyperparameters
     edge      learning rates at the edge of stability (standardised pixels, momentum 0.9, 256 steps): does the sign of the gradient agree
               with the slope of the landscape smoothed over 128 other runs, unguarded and guarded?
-    ridge     implicit gradients of ridge regression beside optimistix and jaxopt, where these are installed, at equal accuracy: the gradient
-              alone, as these give it, and with the value and all diagnostics
+    ridge     implicit gradients of ridge regression beside optimistix and jaxopt, where these are installed, at equal accuracy: the
+              gradient alone, as these give it, and with the value and all diagnostics
 
 Rounds interleave the ways; medians of process CPU time, compilation left out.
 """

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from tiny import RATES, bowl, same
+from tiny import RATES, WIDTHS, bowl, same, widening
 
 import jaxhp
 from jaxhp import Float, Int, Space, Study, StudyError, Trainable, TrainableError
@@ -137,6 +138,20 @@ def test_only_trials_that_run_to_the_end_have_gradients() -> None:
     status = {t.status.name for t in study.finished}
     assert status == {"COMPLETE", "STOPPED"}
     assert all(bool(t.gradient) == (t.status.name == "COMPLETE") for t in study.finished)
+
+
+def test_trials_in_buckets_have_the_gradients_of_the_unpadded_network() -> None:
+    trainable = widening(optimizer=lambda h: optax.sgd(h["rate"]))
+    study = Study(WIDTHS, sampler=jaxhp.sobol(), metric="loss", seed=3)
+    study.train(trainable, trials=6, steps=6, evaluate_every=6, lanes=4, buckets=[4, 8], adjoint=Guarded(Forward(), when="never"))
+    assert study.plan is not None and len(study.plan.buckets) == 2
+    assert {t["width"] > 4 for t in study.finished} == {False, True}
+    function = value_and_hypergrad(trainable, 6, "rate", adjoint=Forward(), guard=False, seed=3, segment=6)
+    for trial in study.finished:
+        hparams = {"rate": np.float32(trial["rate"]), "width": np.int32(trial["width"])}
+        value, gradient, _ = function(hparams, lane_key(3, trial.number))
+        assert trial.value == pytest.approx(float(value), rel=1e-4)
+        assert trial.gradient == {"rate": pytest.approx(float(gradient["rate"]), rel=1e-3)}
 
 
 def jumpy() -> Trainable:

@@ -73,8 +73,11 @@ class Gradients:
         k = self.lanes.width
         hparams = {name: jax.ShapeDtypeStruct((k,), x.dtype) for name, x in self.lanes.example.items()}
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), k))
+        mesh, lane = self.lanes.mesh, self.lanes._lane
+        mapped = jax.vmap(self._judged, spmd_axis_name=None if mesh is None else mesh.axis_names[0])
+        program = jax.jit(mapped) if mesh is None else jax.jit(mapped, in_shardings=lane, out_shardings=lane)
         with_thread = ThreadPoolExecutor(1, thread_name_prefix="jaxhp-compile")
-        self._program = with_thread.submit(lambda: jax.jit(jax.vmap(self._judged)).lower(hparams, keys).compile())
+        self._program = with_thread.submit(lambda: program.lower(hparams, keys).compile())
         with_thread.shutdown(wait=False)
 
     def __call__(self, numbers: Sequence[int], replicates: Sequence[int], hparams: Mapping[str, npt.NDArray[Any]]) -> list[Graded]:
