@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+import jaxhp
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["bayes.md", "forecast.md", "hypergradients.md", "lanes.md", "optim.md", "schedulers.md", "structure.md"])
+@pytest.mark.parametrize(
+    "page", ["bayes.md", "errors.md", "forecast.md", "hypergradients.md", "interop.md", "lanes.md", "optim.md", "schedulers.md", "structure.md"]
+)
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (DOCS / page).read_text()
@@ -28,3 +32,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+MODULES = [None, *(name for name in jaxhp._MODULES if name not in ("study", "errors")), *jaxhp._INNER]  # those two are in `jaxhp` in full
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "jaxhp")
+def test_every_public_name_is_mentioned(module: str | None) -> None:
+    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md"]
+    code = "\n".join(span for page in pages for span in re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), flags=re.DOTALL))
+    names = (jaxhp if module is None else getattr(jaxhp, module)).__all__
+    assert names and [name for name in names if not re.search(rf"\b{name}\b", code)] == []
