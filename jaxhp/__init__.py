@@ -69,6 +69,7 @@ _MODULE_OF = {
     "OneStep": "train.hypergrad",
     "Guarded": "train.hypergrad",
     "Progress": "_training",
+    "Leases": "_leases",
     "Part": "_parts",
     "pareto_front": "pareto",
     "enough": "analysis",
@@ -81,6 +82,7 @@ _MODULE_OF = {
     "TrainableError": "errors",
     "StorageError": "errors",
     "LogConflict": "errors",
+    "LeaseLost": "errors",
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }

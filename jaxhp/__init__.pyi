@@ -11,6 +11,7 @@ from jaxhp import storage as storage
 from jaxhp import study as study
 from jaxhp import testing as testing
 from jaxhp import train as train
+from jaxhp._leases import Leases as Leases
 from jaxhp._parts import Part as Part
 from jaxhp._training import Progress as Progress
 from jaxhp._types import Decision as Decision
@@ -22,6 +23,7 @@ from jaxhp._types import Status as Status
 from jaxhp._types import Trials as Trials
 from jaxhp.analysis import enough as enough
 from jaxhp.errors import JaxhpError as JaxhpError
+from jaxhp.errors import LeaseLost as LeaseLost
 from jaxhp.errors import LogConflict as LogConflict
 from jaxhp.errors import MissingExtra as MissingExtra
 from jaxhp.errors import ObjectiveError as ObjectiveError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Queued(NamedTuple):
     seq: int
     u: Floats
     params: Params
+    retry: int | None = None  # the failed trial that it repeats
 
 
 class Fold:
@@ -53,6 +54,11 @@ class Fold:
         self.final_row: dict[int, int] = {}  # row of each trial's tell
         self.owner: dict[int, tuple[str, float]] = {}  # owner and start time of each running trial
         self.released: list[int] = []  # heap of trials whose owner gave them back
+        self.grant: dict[int, int] = {}  # how often a trial was taken up again: a result that names an earlier grant is late
+        self.lost: dict[int, int] = {}  # how often a trial's owner was lost
+        self.late: dict[int, Record] = {}  # results that do not count, by log position
+        self.attempt: dict[int, int] = {}  # of a trial that repeats a failed one: how many failed before it
+        self.halted: Literal["stop", "pause"] | None = None
         self.queue: deque[Queued] = deque()
         self.params: dict[int, Params] = {}  # the user's own values, where decode would round them
         self.values: dict[int, dict[str, float]] = {}  # told metrics that are not outcomes
@@ -128,17 +134,29 @@ class Fold:
                 f"record {self.position} asks trial {number}, but {self.asked} comes next; the log is damaged: restore a copy"
             )
         if "queue" in record:
-            seq = record["queue"]
-            self.queue = deque(q for q in self.queue if q.seq != seq)
+            self._dequeue(number, record["queue"])
         if "params" in record:
             self.params[number] = record["params"]
         u = np.array(record["u"], dtype=np.float64)
         self.ask_row.append(self.rows.append(number, u, Status.PENDING))
         self.owner[number] = (record["owner"], record["time"])
 
+    def _dequeue(self, number: int, seq: int) -> None:
+        """This trial is the enqueued configuration of that record."""
+        place = next((i for i, queued in enumerate(self.queue) if queued.seq == seq), None)
+        if place is None:
+            return
+        retry = self.queue[place].retry
+        del self.queue[place]
+        if retry is not None:
+            self.attempt[number] = self.attempt.get(retry, 0) + 1
+
     def _lease(self, record: Record) -> None:
         number = record["number"]
+        if not self.pending(number):
+            return
         self._take_back(number)
+        self.grant[number] = self.grant.get(number, 0) + 1
         self.owner[number] = (record["owner"], record["time"])
 
     def _take_back(self, number: int) -> None:
@@ -149,12 +167,23 @@ class Fold:
 
     def _release(self, record: Record) -> None:
         number = record["number"]
-        if self.pending(number) and number not in self.released:
+        if self.pending(number) and self.holds(number, record.get("lease")) and number not in self.released:
             heapq.heappush(self.released, number)
             self.owner.pop(number, None)
+            self._count_loss(record)
+
+    def _count_loss(self, record: Record) -> None:
+        """Its owner gave nothing back: it is gone, or has not been heard of."""
+        if record.get("lost"):
+            self.lost[record["number"]] = self.lost.get(record["number"], 0) + 1
+
+    def holds(self, number: int, lease: int | None) -> bool:
+        """Whether this grant of a trial is its last one; None, which is said by who knows of no grant, always is."""
+        return lease is None or lease == self.grant.get(number, 0)
 
     def _report(self, record: Record) -> None:
-        if self.pending(record["number"]):  # a late report of a trial that is already told stays in the log and says nothing
+        number = record["number"]
+        if self.pending(number) and self.holds(number, record.get("lease")):  # a late report stays in the log and says nothing
             self._reported(record["number"], record["values"], float(record["step"]))
 
     def _reported(self, number: int, values: Values, step: float, noise: Values | None = None) -> None:
@@ -163,8 +192,12 @@ class Fold:
 
     def _tell(self, record: Record) -> None:
         number = record["number"]
-        if not self.pending(number):
-            return  # the first tell counts
+        if not self.pending(number) or not self.holds(number, record.get("lease")):
+            self.late[self.position] = record
+            return
+        self._count_loss(record)
+        if record.get("lost"):
+            self.grant[number] = self.grant.get(number, 0) + 1  # nobody's: who had it comes too late
         _, started = self.owner.get(number, ("", math.nan))
         cost = record["cost"] if "cost" in record else record["time"] - started
         step = float(record["step"]) if "step" in record else math.nan
@@ -206,7 +239,12 @@ class Fold:
         table.gradient[row] = along_u(self.space, table.u[row], self.outcomes[0].sign, self.gradients[number])
 
     def _enqueue(self, record: Record) -> None:
-        self.queue.append(Queued(self.position, np.array(record["u"], dtype=np.float64), record["params"]))
+        retry = record.get("retry")
+        if retry is None or self.position - 1 not in self.late:  # a failure that does not count is not repeated
+            self.queue.append(Queued(self.position, np.array(record["u"], dtype=np.float64), record["params"], retry))
+
+    def _halt(self, record: Record) -> None:
+        self.halted = record["kind"] if record["kind"] != "resume" else None
 
     def _extend(self, record: Record) -> None:
         new = self._resolve(record["space"])
@@ -316,6 +354,9 @@ _KINDS = {
     "decision": Fold._decision,
     "train": Fold._train,
     "segment": Fold._segment,
+    "stop": Fold._halt,
+    "pause": Fold._halt,
+    "resume": Fold._halt,
     "confirm": Fold._confirm,
     "test": Fold._test,
 }

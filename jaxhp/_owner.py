@@ -18,11 +18,16 @@ def owner() -> str:
     return _owner(os.getpid())
 
 
+def local(name: str) -> bool:
+    """Whether an owner is a process of this host."""
+    return name.rsplit(":", 2)[0] == socket.gethostname()
+
+
 def gone(name: str) -> bool:
-    """Whether an owner is known to have died: a process of this host that no longer runs. Owners on other hosts are presumed alive."""
-    host, pid, started = name.rsplit(":", 2)
-    if host != socket.gethostname():
+    """Whether an owner is known to have died: a process of this host that no longer runs. Of other hosts nothing is known."""
+    if not local(name):
         return False
+    _, pid, started = name.rsplit(":", 2)
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -260,6 +260,8 @@ def _check(
     check_course(trials, steps, every, scheduler, callbacks, timeout)
     if study._fold.lag is not None:
         raise StudyError("optimize_in_parts: a study with lag= cannot train in parts; leave lag out")
+    if study._session.leases is None:
+        raise StudyError("optimize_in_parts: a study with leases=None does not say who trains it; leave leases out")
     run = study._fold.course.run
     if run is None:
         return

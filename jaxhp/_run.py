@@ -10,14 +10,14 @@ import queue
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from jaxhp import _owner
 from jaxhp._slopes import parted
-from jaxhp.errors import ObjectiveError, SpaceExhausted, StudyError
+from jaxhp.errors import LeaseLost, ObjectiveError, SpaceExhausted, StudyError
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def run(
     """See `Study.optimize`."""
     _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed, until)
     study._session.reclaim()
+    if study._fold.halted is not None:
+        word = "stopped: nothing is run" if study._fold.halted == "stop" else "paused: nothing is run"
+        warnings.warn(f"study {study.name!r} is {word} until study.resume(), or `jaxhp resume`", UserWarning, stacklevel=3)
     target = study._fold.told + more if more is not None else trials
     deadline = None if timeout is None else time.monotonic() + timeout
     inline = workers == 1 and trial_timeout is None
@@ -64,16 +67,13 @@ def run(
 
     def settle(result: _Result) -> None:
         nonlocal open_ended
-        trial, error = result.trial, result.error
-        if error is None:
-            try:
-                study.tell(trial, result.value, gradient=result.gradient)
-            except StudyError as e:
-                if trial.number in study._fold.final_row:
-                    raise
-                error = e
-        if error is not None:
-            study.tell(trial, error="".join(traceback.format_exception(error)))
+        trial = result.trial
+        try:
+            error = _told(study, result)
+        except LeaseLost as e:  # another worker has the trial, or had it; the study goes on
+            running.pop(trial.number, None)
+            warnings.warn(str(e), UserWarning, stacklevel=2)
+            return
         running.pop(trial.number, None)
         for callback in callbacks:
             callback(study, trial)
@@ -106,7 +106,8 @@ def run(
                     ).start()
                 may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             if not running:
-                if may_start and _room(study, target):  # with a lag: another process holds the result that is due
+                # Paused; or, with a lag, another process holds the result that is due.
+                if may_start and (_room(study, target) or study._fold.halted == "pause"):
                     time.sleep(_POLL)
                     study._session.reclaim()
                     continue
@@ -122,6 +123,27 @@ def run(
                     settle(_Result(trial, None, TimeoutError(f"trial {trial.number} ran longer than trial_timeout={trial_timeout:g} s")))
 
 
+def _told(study: Study, result: _Result) -> BaseException | None:
+    """Tells a result, and returns why the trial failed, if it did.
+
+    Raises:
+        LeaseLost: the trial was given to another worker.
+    """
+    error = result.error
+    if error is None:
+        try:
+            study.tell(result.trial, result.value, gradient=result.gradient)
+        except LeaseLost:
+            raise
+        except StudyError as e:
+            if result.trial.number in study._fold.final_row:
+                raise
+            error = e
+    if error is not None:
+        study.tell(result.trial, error="".join(traceback.format_exception(error)))
+    return error
+
+
 def _evaluate(objective: Objective, trial: Trial) -> _Result:
     try:
         value, gradient = parted(objective(trial))
@@ -131,12 +153,10 @@ def _evaluate(objective: Objective, trial: Trial) -> _Result:
 
 
 def _room(study: Study, target: int | None) -> bool:
-    """Whether another trial may start: a released one, or a new number below the target."""
-    if target is None:
-        return True
+    """Whether another trial may start: a released one, or a new number below the target; none while the study is stopped or paused."""
     fold = study._fold
     study._session.sync()
-    return bool(fold.released) or fold.asked < target
+    return fold.halted is None and (target is None or bool(fold.released) or fold.asked < target)
 
 
 class _Tally:
@@ -172,8 +192,9 @@ def _released_on_interrupt(study: Study, running: dict[int, tuple[Trial, float]]
         study._session.sync()  # what was interrupted may be in the log already
         reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
         for number in running:
-            if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == _owner.owner():
-                study.release(number, reason)
+            if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == study._session.owner():
+                with suppress(LeaseLost):
+                    study.release(number, reason)
         raise
 
 

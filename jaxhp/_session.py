@@ -2,28 +2,40 @@
 
 Suggestions follow from the fold alone. Without a lag the sampler is told the rows in log order; with `lag=w` in the
 order that one worker would have made: before trial t the results of trial t - w, then the asks before t.
+
+A suggestion is computed outside of any transaction, from the log as it was at `seen`. What others report and tell meanwhile does not
+invalidate it; only another `ask`, which takes its number, does. Processes whose suggestions are slow take turns, so that they do not compute
+the same one; a turn is a courtesy on which no result depends.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from jaxhp import _owner
 from jaxhp._fold import Fold
+from jaxhp._leases import Beating, Heart, Leases, Watch
 from jaxhp._types import Floats, Ints, Params, Record, Sampler, Scheduler, Trials
 from jaxhp.errors import LogConflict, SamplerError, SpaceExhausted, StudyError
 from jaxhp.storage import Log
+
+_SLOW = 0.002  # seconds of a suggestion from which on it is worth waiting for others
+_PAUSE = 0.2  # seconds between looks whether a paused study goes on
+_LOOK = 1.0  # seconds between looks for owners that died on this host
 
 
 class Session:
     """Reads, appends, claims and suggests. Not thread-safe: `Study` holds the lock."""
 
-    def __init__(self, log: Log, name: str, fold: Fold, sampler: Sampler, scheduler: Scheduler | None) -> None:
+    def __init__(
+        self, log: Log, name: str, fold: Fold, sampler: Sampler, scheduler: Scheduler | None, leases: Leases | None = None
+    ) -> None:
         self.log = log
         self.name = name
         self.fold = fold
@@ -36,6 +48,15 @@ class Session:
         self._steps: int | None = None  # of a full run, where the study trains
         self._scheduler_state: Any
         self._scheduled: int
+        self.leases = leases
+        self.granted: dict[int, int] = {}  # grants of this process, by trial
+        self._shared = log if leases is not None and isinstance(log, Beating) else None
+        self._heart = Heart(self._shared, name, leases.beat) if leases is not None and self._shared is not None else None
+        self._watch = Watch(leases.expiry if leases is not None else math.inf)
+        self._looked = -math.inf  # when owners were last looked at,
+        self._listened = -math.inf  # and listened to,
+        self._expired: set[str] = set()  # and which of them had stopped to beat
+        self._slow = False  # whether the last suggestion was
         self._restart()
 
     def sync(self) -> None:
@@ -44,13 +65,14 @@ class Session:
         if records:
             self._take(records)
 
-    def append(self, record: Record) -> None:
-        """Appends and folds; whatever others appended in between is folded first."""
-        end = self.log.append(self.name, [record])
-        if end == self.fold.position + 1:
-            self._take([record])
+    def append(self, *records: Record) -> int:
+        """Appends and folds; whatever others appended in between is folded first. Returns the first one's position."""
+        first = self.log.append(self.name, records) - len(records)
+        if first == self.fold.position:
+            self._take(records)
         else:
             self.sync()
+        return first
 
     def claim(self, records: list[Record]) -> bool:
         """Compare-and-append: False when another process was first."""
@@ -63,26 +85,68 @@ class Session:
 
     def ask(self, n: int) -> list[int]:
         """Numbers of 1 to n trials of one kind: released, enqueued or suggested."""
+        if time.monotonic() - self._looked >= _LOOK:
+            self.reclaim()
         while True:
             self.sync()
             fold = self.fold
             first = fold.asked
+            numbers: list[int] = []
             if fold.released:
                 number = fold.released[0]
-                if self.claim([{"kind": "lease", "number": number, "owner": _owner.owner(), "time": time.time()}]):
+                if self.lease(number):
                     return [number]
             elif fold.queue:
                 queued = fold.queue[0]
                 if self.claim([self.ask_record(first, queued.u, params=queued.params, queue=queued.seq, source="enqueue")]):
-                    return [first]
+                    numbers = [first]
             else:
-                u = self._suggest(np.arange(first, first + (1 if fold.lag else n), dtype=np.int64))
-                if not len(u):
-                    raise SpaceExhausted(
-                        f"every configuration that {self.sampler.name} can suggest has been asked ({first} trials): nothing is left"
-                    )
-                if self.claim([self.ask_record(first + i, row) for i, row in enumerate(u)]):
-                    return list(range(first, first + len(u)))
+                with self._turn():
+                    numbers = self._claim_suggestions(n)
+            if numbers:
+                self.granted.update(dict.fromkeys(numbers, 0))
+                return numbers
+
+    def _claim_suggestions(self, n: int) -> list[int]:
+        """Numbers of 1 to n suggested trials; none where others asked first."""
+        self.sync()
+        fold = self.fold
+        first, extensions = fold.asked, fold.extensions
+        if fold.released or fold.queue:
+            return []
+        u = self._suggest(np.arange(first, first + (1 if fold.lag else n), dtype=np.int64))
+        if not len(u):
+            raise SpaceExhausted(
+                f"every configuration that {self.sampler.name} can suggest has been asked ({first} trials): nothing is left"
+            )
+        records = [self.ask_record(first + i, row) for i, row in enumerate(u)]
+        while not self.claim(records):
+            self.sync()
+            if fold.asked != first or fold.extensions != extensions:
+                return []
+        return list(range(first, first + len(u)))
+
+    def lease(self, number: int) -> bool:
+        """Takes up a trial that was given back; False when another process was first."""
+        if not self.claim([{"kind": "lease", "number": number, "owner": self.owner(), "time": time.time()}]):
+            return False
+        self.granted[number] = self.fold.grant[number]
+        return True
+
+    def owner(self) -> str:
+        """This process, which beats from here on; nobody, where the study keeps no leases."""
+        if self.leases is None:
+            return ""
+        if self._heart is not None:
+            self._heart.start()
+        return _owner.owner()
+
+    def _turn(self) -> AbstractContextManager[bool]:
+        """Where others may be computing the same suggestion, and it takes long: after them."""
+        me = _owner.owner()
+        if self._shared is None or not self._slow or all(name == me for name, _ in self.fold.owner.values()):
+            return nullcontext(True)
+        return self._shared.turn(self.name)
 
     def add(self, u: Floats, params: Params) -> int:
         """Claims a number for a configuration whose result is known."""
@@ -90,28 +154,67 @@ class Session:
             self.sync()
             number = self.fold.asked
             if self.claim([self.ask_record(number, u, params=params, source="add")]):
+                self.granted[number] = 0
                 return number
 
     def ask_record(self, number: int, u: Floats, **more: Any) -> Record:
         """The record that claims a number."""
-        record = {"kind": "ask", "number": number, "u": listed(u), "seen": self.fold.position, "owner": _owner.owner(), "time": time.time()}
+        record = {"kind": "ask", "number": number, "u": listed(u), "seen": self.fold.position, "owner": self.owner(), "time": time.time()}
         return record | more if more else record
 
-    def release(self, number: int, reason: str) -> None:
+    def release(self, number: int, reason: str, lease: int | None = None) -> None:
         """Gives a running trial back; one that its scheduler has ended is told its last report instead."""
         if number in self.fold.stops and self.fold.pending(number):
             self.append(self._stopped(number))
         else:
-            self.append({"kind": "release", "number": number, "reason": reason, "time": time.time()})
+            record = {"kind": "release", "number": number, "reason": reason, "time": time.time()}
+            self.append(record if lease is None else record | {"lease": lease})
 
     def reclaim(self) -> None:
-        """Releases the trials of processes on this host that died."""
+        """Takes their trials from owners that are gone."""
         self.sync()
-        owners = {name for name, _ in self.fold.owner.values()} - {_owner.owner()}
-        dead = {name for name in owners if _owner.gone(name)}
-        for number, (name, _) in list(self.fold.owner.items()):
-            if name in dead:
-                self.release(number, f"its owner {name} is gone")
+        self._looked = time.monotonic()
+        dead = self.dead()
+        for number, (name, _) in list(self.fold.owner.items()) if dead else ():
+            while name in dead and self.fold.owner.get(number, ("",))[0] == name and not self.claim([self._lost(number, dead[name])]):
+                self.sync()
+
+    def dead(self) -> dict[str, str]:
+        """Owners of running trials that are gone, and how that is known."""
+        owners = {name for name, _ in self.fold.owner.values() if name} - {_owner.owner()}
+        dead = {name: f"its owner {name} is gone" for name in owners if _owner.gone(name)}
+        if self.leases is not None and time.monotonic() - self._listened >= self.leases.beat / 2:
+            self._listen(owners)
+        silent = f"has not been heard of for {self._watch.expiry:g} s"
+        return dead | {name: f"its owner {name} {silent}" for name in self._expired & owners - dead.keys()}
+
+    def _listen(self, owners: set[str]) -> Mapping[str, int]:
+        """Finds out who has stopped to beat."""
+        self._listened = time.monotonic()
+        beats = self._shared.beats(self.name) if self._shared is not None and owners else {}
+        self._expired = self._watch.expired(owners, beats) if self._shared is not None else set()
+        return beats
+
+    def outlived(self, owner: str) -> bool:
+        """Whether an owner of running trials is gone; waits until one on another host beats, or its lease expires."""
+        if _owner.local(owner) or self._shared is None or self.leases is None:
+            return _owner.gone(owner)
+        first = self._listen({owner}).get(owner)
+        while self._listen({owner}).get(owner) == first:
+            if owner in self._expired:
+                return True
+            time.sleep(min(0.5, self.leases.beat / 4))
+        return False
+
+    def _lost(self, number: int, reason: str) -> Record:
+        """The record that takes a trial from its owner: to be run again, or failed after it was lost too often."""
+        fold, requeue = self.fold, self.leases.requeue if self.leases is not None else 1
+        if number in fold.stops:
+            return self._stopped(number)
+        if fold.lost.get(number, 0) < requeue:
+            return {"kind": "release", "number": number, "reason": reason, "lost": True, "time": time.time()}
+        error = f"{reason}; it was lost {requeue + 1} times (jaxhp.Leases(requeue={requeue}))"
+        return {"kind": "tell", "number": number, "status": "failed", "values": {}, "error": error, "lost": True, "time": time.time()}
 
     def waits_for(self) -> int | None:
         """With a lag: the first trial whose result the next suggestion needs and does not have."""
@@ -120,6 +223,14 @@ class Session:
             return None
         due = range(max(0, self._lagged - fold.lag), fold.asked - fold.lag + 1)
         return next((number for number in due if number not in fold.final_row), None)
+
+    def halted(self, deadline: float | None = None) -> bool:
+        """Whether the study was stopped; waits while it is paused, until the deadline."""
+        self.sync()
+        while self.fold.halted == "pause" and (deadline is None or time.monotonic() < deadline):
+            time.sleep(_PAUSE)
+            self.sync()
+        return self.fold.halted is not None
 
     def stop(self, number: int) -> bool:
         """Asks the scheduler about a trial that reported; a stop is a record, a continuation is none."""
@@ -160,13 +271,14 @@ class Session:
 
     def _suggest(self, numbers: Ints) -> Floats:
         """The sampler's points (k, d) for these numbers, checked."""
-        fold, space = self.fold, self.fold.space
+        fold, space, begun = self.fold, self.fold.space, time.perf_counter()
         if fold.lag is None:
             self._tell_sampler(fold.rows.view(self._folded, fold.rows.n))
             self._folded = fold.rows.n
         else:
             self._tell_with_lag(int(numbers[0]), fold.lag)
         u = self.sampler.ask(self._state, numbers)
+        self._slow = time.perf_counter() - begun > _SLOW * len(numbers)
         if u.ndim != 2 or u.shape[1] != space.d or len(u) > len(numbers):
             raise SamplerError(f"{self.sampler.name}.ask returned shape {u.shape} for {len(numbers)} numbers of {space.d} dims")
         try:

@@ -59,13 +59,13 @@ def check_seconds(name: str, seconds: Any) -> None:
 
 
 def check_free(study: Study, run: Record, places: str) -> None:
-    """Refuses to train what another process that lives is training.
+    """Refuses to train what another process that lives is training; of one on another host, it may take a minute to know.
 
     Raises:
         StudyError: naming the other process.
     """
     holds = any(owner == run["owner"] for owner, _ in study._fold.owner.values())  # trials, in a place or waiting for one
-    if run["owner"] != _owner.owner() and not _owner.gone(run["owner"]) and holds:
+    if run["owner"] != _owner.owner() and holds and not _owner.gone(run["owner"]) and not study._session.outlived(run["owner"]):
         raise StudyError(f"study {study.name!r} is being trained by {run['owner']}; wait for it or stop it: two cannot share {places}")
 
 

@@ -262,6 +262,8 @@ def _check(
         raise StudyError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
     if study._fold.lag is not None:
         raise StudyError("train: a study with lag= cannot train in lanes; its trials follow from the log as they are, so leave lag out")
+    if study._session.leases is None:
+        raise StudyError("train: a study with leases=None does not say who trains it; leave leases out")
     run = study._fold.course.run
     if run is None:
         return

@@ -103,7 +103,7 @@ class Training(Generic[S]):
             return  # nothing is left to do, so nothing needs to stand on the device
         while True:
             self.stage.follow()
-            if deadline is not None and time.monotonic() >= deadline:
+            if session.halted(deadline) or (deadline is not None and time.monotonic() >= deadline):
                 return
             last = course.records[-1] if course.records else None
             if not course.busy.any() or last is None or last["kind"] == "segment" or last["more"]:
@@ -264,10 +264,10 @@ class Training(Generic[S]):
         """Makes the unfinished trials of processes that are gone, and those that were given back, this process's own."""
         session, fold = self.study._session, self.study._fold
         session.sync()
-        me = _owner.owner()
-        dead = {name for name in {owner for owner, _ in fold.owner.values()} if name != me and _owner.gone(name)}
+        dead = session.dead()
         for number in sorted({n for n, (owner, _) in fold.owner.items() if owner in dead} | set(fold.released)):
-            session.append({"kind": "lease", "number": number, "owner": me, "time": time.time()})
+            while (number in fold.released or fold.owner.get(number, ("",))[0] in dead) and not session.lease(number):
+                session.sync()
 
     # -- a segment -------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,10 @@ class LogConflict(StorageError):
     """A compare-and-append found that another writer was first."""
 
 
+class LeaseLost(StudyError):
+    """A result came after its trial was taken from its worker and given to another; it is kept in the log, and does not count."""
+
+
 class ObjectiveError(JaxhpError):
     """Too many trials in a row failed; the message summarises them."""
 

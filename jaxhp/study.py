@@ -19,11 +19,12 @@ import numpy as np
 
 from jaxhp._fold import Fold
 from jaxhp._header import arguments_of, check_arguments, check_header, existing, founded, header
+from jaxhp._leases import Leases, check_leases
 from jaxhp._outcomes import described, metrics, result, satisfied
 from jaxhp._session import Session, listed
 from jaxhp._slopes import slopes
 from jaxhp._types import Direction, Floats, Outcome, Params, Sampler, Scheduler, Status, Trials
-from jaxhp.errors import SpaceExhausted, StudyError
+from jaxhp.errors import LeaseLost, SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
 from jaxhp.space import Space
 from jaxhp.storage import Log, open_log
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from jaxhp.train._buckets import Plan
     from jaxhp.train.hypergrad import Adjoint
 
+_LEASES = Leases()
 _SCALARS = (float, int, np.floating, np.integer)
 
 
@@ -56,11 +58,15 @@ class Study:
         scheduler: what stops trials early on their reports; none by default.
         direction, metric: of the one objective; or `directions={"loss": "minimize", "latency": "minimize"}` for several.
         constraints: bounds on told metrics, such as `{"memory": "<= 8e9"}`.
-        storage: None keeps the log in memory; `"sqlite:///study.db"` keeps it in a file; or a `Log`.
+        storage: None keeps the log in memory; `"sqlite:///study.db"` keeps it in a file; `"postgresql://user@host/database"` on a server;
+            or a `Log`.
         name: of the study in its storage; an existing one is continued exactly where it stopped.
         seed: names every random draw (0 for a new study).
         lag: with `lag=w`, trial t sees only the results of trials up to t - w, so that up to w workers give the trials of one.
         stochastic: the objective is noisy; repeated configurations are then welcome, and `best` is what the surrogate trusts most.
+        retry: how often a configuration that failed is run again, as a new trial.
+        leases: how workers that are gone are noticed, where processes share the storage (`jaxhp.Leases`). None: this process's trials are
+            never taken from it, even when it ends, and it takes none from others.
 
     Raises:
         StudyError: an argument is not valid, or the existing study of that name differs.
@@ -87,8 +93,15 @@ class Study:
         seed: int | None = None,
         lag: int | None = None,
         stochastic: bool = False,
+        retry: int = 0,
+        leases: Leases | None = _LEASES,
     ) -> None:
         check_arguments(space, sampler, scheduler, name, seed, lag)
+        check_leases(leases)
+        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+            raise StudyError(f"retry: expected how often a failed configuration is run again, got {retry!r}")
+        if retry and lag is not None:
+            raise StudyError(f"retry={retry}: with lag={lag}, trials do not depend on who is first, and repeats would; leave one out")
         if sampler is None:
             from jaxhp.samplers import auto
 
@@ -103,7 +116,8 @@ class Study:
         for record in records[1:]:
             self._fold.apply(record)
         check_header(self._log.url, name, records[0], mine, self._fold, space, seed)
-        self._session = Session(self._log, name, self._fold, sampler, scheduler)
+        self._session = Session(self._log, name, self._fold, sampler, scheduler, leases)
+        self._retry = retry
         self._training: Training[Stage] | None = None  # this process's hold on the lanes
         self._modelled: tuple[int, Model] | None = None  # the last surrogate that was asked for, and the log position it is of
         if self._fold.sampler != sampler.name and space is not None:
@@ -223,6 +237,27 @@ class Study:
             y = np.array([self._fold.rows.table.y[r, objectives] for r in (self._fold.final_row[t.number] for t in done)])
             return [t for t, on_front in zip(done, pareto_front(y), strict=True) if on_front]
 
+    @property
+    def late(self) -> list[Trial]:
+        """Results that came after their trials were given to others, in log order: kept, and not counted (see `LeaseLost`)."""
+        with self._lock:
+            self._session.sync()
+            found = []
+            for record in self._fold.late.values():
+                trial = self._trial(record["number"])
+                trial.status = Status[record["status"].upper()]
+                trial.values = {name: float(value) for name, value in record["values"].items()}
+                trial.error = record.get("error")
+                found.append(trial)
+            return found
+
+    @property
+    def halted(self) -> Literal["stop", "pause"] | None:
+        """Whether the study was stopped or paused, by any process."""
+        with self._lock:
+            self._session.sync()
+            return self._fold.halted
+
     def to_pandas(self) -> pd.DataFrame:
         """One row per trial: number, status, params.*, values.*, seconds, error; and gradient.* where slopes were told.
 
@@ -284,6 +319,7 @@ class Study:
 
         Raises:
             StudyError: the trial is unknown or already told, a metric is missing or not a number, or a slope is of no float.
+            LeaseLost: the trial was given to another worker meanwhile; the result is kept (`study.late`), and does not count.
         """
         number = trial.number if isinstance(trial, Trial) else trial
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
@@ -292,7 +328,11 @@ class Study:
         record = result(self.outcomes, number, value, error, noise, cost)
         with self._lock:
             self._session.sync()
-            self._check_running(number)
+            lease = self._lease(trial)
+            if self._fold.holds(number, lease):
+                self._check_running(number)
+            if lease is not None:
+                record["lease"] = lease
             if gradient is not None:
                 record["gradient"] = slopes(self.space, self._fold.u(number), self.outcomes, gradient, f"gradient of trial {number}")
             if number in self._fold.stops and record["status"] == "complete":
@@ -301,7 +341,13 @@ class Study:
                 row = self._fold.tell_rows[number][-1]
                 record["step"] = float(self._fold.rows.table.fidelity[row])
             record["time"] = time.time()
-            self._session.append(record)
+            records = [record]
+            if record["status"] == "failed" and self._fold.attempt.get(number, 0) < self._retry and self._fold.holds(number, lease):
+                params, u = self._trial(number).params, listed(self._fold.u(number))
+                records.append({"kind": "enqueue", "u": u, "params": dict(params), "retry": number, "time": time.time()})
+            if self._session.append(*records) in self._fold.late:
+                self._check_lease(number, lease, "this result is kept in the log (study.late) and does not count")
+                self._check_running(number)
             return self._finished(number, trial if isinstance(trial, Trial) else None)
 
     def report(self, trial: Trial | int, step: float, value: float | Mapping[str, float]) -> bool:
@@ -312,8 +358,12 @@ class Study:
         values = metrics(self.outcomes, value, f"report of trial {number}")
         with self._lock:
             self._session.sync()
-            self._check_running(number)
-            self._session.append({"kind": "report", "number": number, "step": step, "values": values, "time": time.time()})
+            lease = self._lease(trial)
+            if self._fold.holds(number, lease):
+                self._check_running(number)
+            record = {"kind": "report", "number": number, "step": step, "values": values, "time": time.time()}
+            self._session.append(record if lease is None else record | {"lease": lease})
+            self._check_lease(number, lease, "its reports do not count any more; end it")
             return number in self._fold.stops or self._session.stop(number)
 
     def enqueue(self, params: Params) -> None:
@@ -354,8 +404,22 @@ class Study:
         number = trial.number if isinstance(trial, Trial) else int(trial)
         with self._lock:
             self._session.sync()
+            lease = self._lease(trial)
+            self._check_lease(number, lease, "it is not yours to give back")
             self._check_running(number)
-            self._session.release(number, reason)
+            self._session.release(number, reason, lease)
+
+    def stop(self) -> None:
+        """Ends the study, for all processes: running trials are finished, and no further one starts before `resume`."""
+        self._halt("stop")
+
+    def pause(self) -> None:
+        """No process starts a trial, or a segment of training, before `resume`; loops wait for it."""
+        self._halt("pause")
+
+    def resume(self) -> None:
+        """Lets a study go on that was stopped or paused. Loops that a stop has ended are not started again."""
+        self._halt("resume")
 
     def extend(self, space: Space) -> None:
         """Widens the space of a running study: new choices, wider bounds, new parameters with a default. Recorded; told results stay.
@@ -633,7 +697,24 @@ class Study:
         return u
 
     def _trial(self, number: int) -> Trial:
-        return Trial(self, number, self._fold.u(number), self._fold.params.get(number))
+        return Trial(self, number, self._fold.u(number), self._fold.params.get(number), lease=self._fold.grant.get(number, 0))
+
+    def _lease(self, trial: Trial | int) -> int | None:
+        """The grant that a trial is told under; None where a number is told that this process was never granted."""
+        if isinstance(trial, Trial) and trial.lease is not None:
+            return trial.lease
+        return self._session.granted.get(trial.number if isinstance(trial, Trial) else int(trial))
+
+    def _check_lease(self, number: int, lease: int | None, so: str) -> None:
+        if self._fold.holds(number, lease):
+            return
+        owner = self._fold.owner.get(number, ("",))[0]
+        now = f"{owner} has it now" if owner else "it was run again" if number in self._fold.final_row else "it will be run again"
+        raise LeaseLost(f"trial {number} of study {self.name!r} was taken from this worker, which was not heard of: {now}; {so}")
+
+    def _halt(self, kind: str) -> None:
+        with self._lock:
+            self._session.append({"kind": kind, "time": time.time()})
 
     def _finished(self, number: int, trial: Trial | None = None) -> Trial:
         fold = self._fold

@@ -31,7 +31,21 @@ class Trial:
     (0, True)
     """
 
-    __slots__ = ("_params", "_space", "_study", "error", "gradient", "guard", "number", "replicate", "seconds", "status", "u", "values")
+    __slots__ = (
+        "_params",
+        "_space",
+        "_study",
+        "error",
+        "gradient",
+        "guard",
+        "lease",
+        "number",
+        "replicate",
+        "seconds",
+        "status",
+        "u",
+        "values",
+    )
 
     def __init__(
         self,
@@ -45,6 +59,7 @@ class Trial:
         error: str | None = None,
         seconds: float = float("nan"),
         replicate: int = 0,
+        lease: int | None = None,
     ) -> None:
         self._study = study
         self._space = study.space  # an extension of the space must not change what a running trial means
@@ -58,6 +73,7 @@ class Trial:
         self.error = error
         self.seconds = seconds
         self.replicate = replicate
+        self.lease = lease  # which grant of the trial this is; one that was given to another since then is refused
 
     @property
     def params(self) -> Params:

@@ -24,6 +24,7 @@ STOREYS = {
             "_grading",
             "_frame",
             "_header",
+            "_leases",
             "_lineage",
             "_outcomes",
             "_owner",

@@ -169,7 +169,7 @@ class SqlLog:
 
     def beats(self, study: str) -> Mapping[str, int]:
         """The counters of all owners."""
-        rows = self._done(lambda: self._connected().execute(self._tables.beats(), {"name": study}).fetchall())
+        rows: Sequence[Any] = self._done(lambda: self._connected().execute(self._tables.beats(), {"name": study}).fetchall())
         return {owner: beat for owner, beat in rows}
 
     def turn(self, study: str, seconds: float = 5.0) -> AbstractContextManager[bool]:
@@ -193,7 +193,7 @@ class SqlLog:
 
     # -- statements ------------------------------------------------------------------------------------------------
 
-    def _rows(self, study: str, since: int) -> Sequence[sa.Row[Any]]:
+    def _rows(self, study: str, since: int) -> Sequence[Any]:
         known = self._known.get(study) if since else None  # who reads from the start opens the study anew
         if known is None:
             self._known.pop(study, None)

@@ -58,11 +58,11 @@ class Tables:
         """Of the tables of the newest version."""
         return {table.name for table in self.metadata.tables.values()}
 
-    def study_id(self) -> sa.Select[tuple[int]]:
+    def study_id(self) -> sa.Select[Any]:
         """The id of the study :name."""
         return sa.select(self.studies.c.id).where(self.studies.c.name == sa.bindparam("name"))
 
-    def end(self) -> sa.Select[tuple[int]]:
+    def end(self) -> sa.Select[Any]:
         """The end of the log of study :id."""
         records = self.records.c
         return sa.select(sa.func.coalesce(sa.func.max(records.seq) + 1, 0)).where(records.study_id == sa.bindparam("id"))
@@ -87,7 +87,7 @@ class Tables:
             index_elements=[leases.c.study_id, leases.c.owner], set_={"beat": leases.c.beat + sa.literal_column("1")}
         )
 
-    def beats(self) -> sa.Select[tuple[str, int]]:
+    def beats(self) -> sa.Select[Any]:
         """Owner and beat of each lease of the study :name."""
         leases = self.leases.c
         return sa.select(leases.owner, leases.beat).join(self.studies).where(self.studies.c.name == sa.bindparam("name"))
