@@ -30,3 +30,15 @@ class TestBayes(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySampler
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: Sampler(jaxhp.bayes())
+
+
+class TestCmaEs(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: Sampler(jaxhp.cma_es())
+
+
+class TestNsga2(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: Sampler(jaxhp.nsga2())

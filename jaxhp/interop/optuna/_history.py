@@ -31,6 +31,24 @@ CONSTRAINT = "constraint "  # before the name that a constraint has in Optuna
 T = TypeVar("T")
 
 
+class Ended:
+    """Which trials of a growing list have ended and need no further look."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+        self._settled = 0  # so many at the start of the whole list are among them
+
+    def others(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials that are not among them. The list may be part of the study: a pruner of Optuna's shows such ones."""
+        settled = self._settled
+        while settled < len(trials) and settled in self.numbers and trials[settled].number == settled:
+            settled += 1
+        if settled and (len(trials) < settled or trials[settled - 1].number != settled - 1):
+            return [t for t in trials if t.number not in self.numbers]
+        self._settled = settled
+        return [t for t in trials[settled:] if t.number not in self.numbers]
+
+
 class History:
     """Rows, read from a growing list of trials."""
 
@@ -41,8 +59,7 @@ class History:
         self._told = 0  # rows that were handed out
         self._running: dict[int, tuple[Floats, Params]] = {}  # number -> what it was given
         self._last_step: dict[int, int] = {}  # of the reports of a running trial that were read
-        self._ended: set[int] = set()
-        self._settled = 0  # so many trials at the start of the list have ended and were read
+        self._ended = Ended()
 
     def ask(self, number: int, u: Floats, params: Params) -> None:
         """A trial was given this point (d,)."""
@@ -51,24 +68,13 @@ class History:
 
     def read(self, trials: Sequence[FrozenTrial]) -> Trials:
         """The rows that became known since the last call; borrowed until the next."""
-        settled = self._settled
-        if not (settled <= len(trials) and (settled == 0 or trials[settled - 1].number == settled - 1)):
-            settled = 0  # not the list of last time: a pruner of Optuna's may show a part of the study
-        all_ended = True
-        for position in range(settled, len(trials)):
-            trial = trials[position]
-            number = trial.number
-            if number not in self._ended:
-                self._take(number, trial)
-            all_ended = all_ended and number in self._ended
-            if all_ended and number == position:
-                self._settled = position + 1
+        for trial in self._ended.others(trials):
+            if trial.state != TrialState.WAITING:
+                self._take(trial.number, trial)
         told, self._told = self._told, self._rows.n
         return self._rows.view(told, self._told)
 
     def _take(self, number: int, trial: FrozenTrial) -> None:
-        if trial.state == TrialState.WAITING:
-            return
         finished = trial.state.is_finished()
         given = self._running.get(number)
         if given is None:
@@ -83,7 +89,7 @@ class History:
             self._report(number, u, trial)
         if not finished:
             return
-        self._ended.add(number)
+        self._ended.numbers.add(number)
         self._running.pop(number, None)
         last = self._last_step.pop(number, None)
         if u is not None:

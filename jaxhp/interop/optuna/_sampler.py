@@ -29,7 +29,7 @@ from jaxhp._rng import rng, uniform
 from jaxhp._types import Outcome, Params, Problem
 from jaxhp.errors import SamplerError
 from jaxhp.interop.optuna._distributions import Code, Distributions, code_of, distribution_of, single_value
-from jaxhp.interop.optuna._history import CONSTRAINT, ByStudy, History, objectives
+from jaxhp.interop.optuna._history import CONSTRAINT, ByStudy, Ended, History, objectives
 from jaxhp.space import Float, Space
 
 FOLDS: Final = 64  # kept per study; a study whose distributions change in every trial needs new ones without end
@@ -172,16 +172,16 @@ class _Searches:
         self._sampler = sampler
         self._outcomes = objectives(study)
         self._constraints: dict[str, None] = {}  # names, in the order in which they turned up
-        self._looked_at: set[int] = set()  # ended trials
+        self._looked_at = Ended()
         self._folds: list[tuple[Distributions, Any, _Fold]] = []
         self._check()
 
     def meet(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         """Looks for constraints that were not there before; with one more, everything is folded again."""
         before = len(self._constraints)
-        for trial in trials:
-            if trial.number not in self._looked_at and trial.state.is_finished():
-                self._looked_at.add(trial.number)
+        for trial in self._looked_at.others(trials):
+            if trial.state.is_finished():
+                self._looked_at.numbers.add(trial.number)
                 self._constraints.update(dict.fromkeys(trial.constraints))
         if len(self._constraints) != before:
             self._outcomes = objectives(study) + tuple(Outcome(CONSTRAINT + name, "minimize", 0.0) for name in self._constraints)
