@@ -5,10 +5,11 @@
     python bench/bbob.py --part latency                    # ask + tell of a generation: 1 minute
     python bench/bbob.py --dims 5,10 --instances 1-3 --functions 1-24 --tuners "jaxhp,cmaes,sigma3=jaxhp.cma_es(0.3)" --dry
 
-Every tuner begins at the centre with sigma 2 of [-5, 5] (of bbob-mixint: a fifth of each range), has the same evaluations, and is started
-again when its own criteria end it: pycma and cmaes with populations that double (IPOP), from a uniform point. The score is the area under
-the empirical distribution of runtimes over log evaluations from 1 to 200 d, targets f_opt + 10^2..10^-8 (51, evenly spaced in log): 1 is
-every target with the first evaluation. Intervals: 95 %, bootstrap over (function, instance) of the paired difference.
+Every tuner begins at the centre, with sigma 2 of [-5, 5] (of bbob-mixint: a fifth of each range), and has the same evaluations. The first
+one is the centre for all: it is our trial 0, and the peers are charged one for it, as COCO's example experiment does. A run that its own
+criteria end is started again: pycma and cmaes with populations that double (IPOP), from a uniform point. The score is the area under the
+empirical distribution of runtimes over log evaluations from d to 200 d, targets f_opt + 10^2..10^-8 (51, evenly spaced in log): 1 is every
+target within d evaluations. Intervals: 95 %, bootstrap over (function, instance) of the paired difference.
 """
 
 # ruff: noqa: E402  (thread pools read their sizes when they are loaded)
@@ -55,6 +56,7 @@ class Tuner(NamedTuple):
 
     ask: Callable[[], Floats]
     tell: Callable[[Floats], None]
+    starts: bool = False  # whether its first point is the centre
 
 
 def ours(box: Box, seed: int, sampler: jaxhp.Sampler) -> Tuner:
@@ -81,7 +83,7 @@ def ours(box: Box, seed: int, sampler: jaxhp.Sampler) -> Tuner:
         state = sampler.tell(state, told(numbers, u, y[:, None], Status.COMPLETE))
         asked += len(u)
 
-    return Tuner(ask, tell)
+    return Tuner(ask, tell, starts=True)
 
 
 def _generation(state: Any, d: int) -> int:
@@ -175,16 +177,20 @@ def built(name: str) -> Callable[[Box, int], Tuner]:
     return known[label]
 
 
-def area(runtimes: Floats, budget: int) -> float:
-    """The area under the share of targets reached, over log evaluations from 1 to budget; NaN: not reached."""
-    reached = 1.0 - np.log(np.maximum(runtimes, 1.0)) / math.log(budget)
+def area(runtimes: Floats, d: int, budget: int) -> float:
+    """The area under the share of targets reached, over log evaluations from d to budget; NaN: not reached."""
+    reached = 1.0 - np.log(np.maximum(runtimes / d, 1.0)) / math.log(budget / d)
     return float(np.where(np.isnan(runtimes), 0.0, reached).mean())
 
 
-def play(tuner: Tuner, evaluate: Callable[[Floats], float], best: float, budget: int) -> float:
+def play(tuner: Tuner, evaluate: Callable[[Floats], float], box: Box, best: float, budget: int) -> float:
     """The area of one run."""
     values = np.empty(budget)
     n = 0
+    if not tuner.starts:
+        centre = 0.5 * (box.low + box.high)
+        values[0] = evaluate(np.where(np.arange(len(centre)) < box.integers, np.floor(centre + 0.5), centre))
+        n = 1
     while n < budget:
         x = tuner.ask()
         y = np.array([evaluate(row) for row in x])
@@ -197,7 +203,7 @@ def play(tuner: Tuner, evaluate: Callable[[Floats], float], best: float, budget:
             tuner.tell(y)
     lowest = np.minimum.accumulate(values[:n]) - best
     first = np.searchsorted(-lowest, -TARGETS)  # lowest falls: the first index at or below each target
-    return area(np.where(first < n, first + 1.0, np.nan), budget)
+    return area(np.where(first < n, first + 1.0, np.nan), len(box.low), budget)
 
 
 def problems(suite: str, d: int, functions: str, instances: str) -> Iterator[tuple[Any, Box, float]]:
@@ -230,7 +236,7 @@ def races(options: argparse.Namespace, suite: str, dims: list[int], names: list[
                 for seed in range(options.seeds):
                     start = time.process_time()
                     seeded = 1000 * problem.id_instance + seed
-                    areas.append(play(built(name)(box, seeded), problem, best, options.budget * d))
+                    areas.append(play(built(name)(box, seeded), problem, box, best, options.budget * d))
                     seconds[label] += time.process_time() - start
                 scores[label].append(float(np.mean(areas)))
         table = {label: np.array(values) for label, values in scores.items()}

@@ -90,4 +90,6 @@ def floored(q: Floats, exists: Floats, least: Floats) -> Floats:
     above = np.maximum(q - bottom, 0.0) * exists
     total = above.sum(axis=1, keepdims=True)
     room = 1.0 - bottom.sum(axis=1, keepdims=True)
-    return bottom + np.where(total > 0.0, above * room / np.where(total > 0.0, total, 1.0), room * exists / exists.sum(axis=1, keepdims=True))
+    return bottom + np.where(
+        total > 0.0, above * room / np.where(total > 0.0, total, 1.0), room * exists / exists.sum(axis=1, keepdims=True)
+    )

@@ -58,23 +58,27 @@ def layout(space: Space) -> Layout:
     return Layout(space, numeric, categorical, bounded, cells(dims, numeric), numeric[bounded], dims.levels[categorical], plain)
 
 
-def draw(made: Layout, search: Search, A: Floats, categories: Categories, seed: int, numbers: Ints) -> Points:
-    """Points (k) for these numbers: row i depends on numbers[i] alone. Number 0 is the mean itself, with the likeliest categories."""
+def draw(made: Layout, search: Search, A: Floats, categories: Categories, usual: Ints, seed: int, numbers: Ints) -> Points:
+    """Points (k) for these numbers: row i depends on numbers[i] alone. Number 0 is the mean itself, with the `usual` (c,) categories."""
     v, x, chosen = _attempt(made, search, A, categories, seed, numbers, 0)
+    first = numbers == 0
+    if first.any():
+        v[first], x[first], chosen[first] = _point(made, search.mean, usual), search.mean, usual
     bad = _refused(made, v)
     mended = np.zeros(len(numbers), np.bool_)
     for attempt in range(1, ATTEMPTS):
-        rows = np.flatnonzero(bad)
-        if not len(rows):
+        if not bad.any():
             break
+        rows = np.flatnonzero(bad)
         again = _attempt(made, search, A, categories, seed, numbers[rows], attempt)
         v[rows], x[rows], chosen[rows] = again
         bad[rows] = _refused(made, again[0])
-    if bad.any():
+    stuck = bool(bad.any())
+    if stuck:
         v[:, made.floats] = np.clip(v[:, made.floats], 0.0, 1.0)
         x[:, made.bounded] = v[:, made.floats]
     u = v if made.plain else made.space.snap(v)
-    if made.space.constraints and bad.any():
+    if stuck and made.space.constraints:
         mended = ~made.space.feasible(u)
         u = made.space.constrain(u, seed, numbers)
         x[mended], chosen[mended] = latent(made, search, A, u[mended])
@@ -97,20 +101,22 @@ def _attempt(
     uniforms = uniform(seed, numbers, _PURPOSE, d, attempt)
     normal = uniforms if n == d else uniforms[:, made.numeric]
     z = _kernel.ppf((normal + _HALF).ravel()).reshape(k, n)
-    centre = np.flatnonzero((numbers == 0) & (attempt == 0))
-    z[centre] = 0.0
     z *= search.D
     # row by row, so that a point does not depend on how many are drawn at once
     y = np.matmul(search.B, z[:, :, None])[:, :, 0] if len(search.B) else z
     x = search.mean + search.sigma * y
     if n == d:
         return (x if made.plain else search.mean + search.sigma * A * y), x, np.empty((k, 0), np.int64)
-    v = np.empty((k, d))
-    v[:, made.numeric] = search.mean + search.sigma * A * y
     chosen = drawn(categories, uniforms[:, made.categorical])
-    chosen[centre] = categories.q.argmax(axis=1)
-    v[:, made.categorical] = (chosen + 0.5) / made.levels
-    return v, x, chosen
+    return _point(made, search.mean + search.sigma * A * y, chosen), x, chosen
+
+
+def _point(made: Layout, numeric: Floats, chosen: Ints) -> Floats:
+    """Numbers (..., n) and categories (..., c) in one array (..., d)."""
+    v = np.empty((*numeric.shape[:-1], made.space.d))
+    v[..., made.numeric] = numeric
+    v[..., made.categorical] = (chosen + 0.5) / made.levels
+    return v
 
 
 def _refused(made: Layout, v: Floats) -> Bools:

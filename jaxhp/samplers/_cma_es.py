@@ -69,7 +69,9 @@ def cma_es(
     if not isinstance(separable, bool) and separable != "auto":
         raise SamplerError(f"cma_es(separable={separable!r}): expected True, False or 'auto'")
     if not _number(warm_start) or not 0.0 <= warm_start <= 1.0:
-        raise SamplerError(f"cma_es(warm_start={warm_start!r}): expected a share from 0 to 1; for trials use jaxhp.warm_start(sampler, study)")
+        raise SamplerError(
+            f"cma_es(warm_start={warm_start!r}): expected a share from 0 to 1; for trials use jaxhp.warm_start(sampler, study)"
+        )
     options = Options(float(sigma), popsize, restarts, active, separable, margin, float(warm_start))
 
     def init(problem: Problem, seed: int) -> CmaState:

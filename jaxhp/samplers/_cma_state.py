@@ -20,7 +20,6 @@ import numpy as np
 
 from jaxhp._types import Floats, Ints, Problem, Status, Trials
 from jaxhp.samplers import _cma_restarts as restarting
-from jaxhp.samplers._cells import keys
 from jaxhp.samplers._cma_categories import learned, least_probability, uniform_categories
 from jaxhp.samplers._cma_draw import draw, latent, layout
 from jaxhp.samplers._cma_margin import corrected
@@ -48,7 +47,7 @@ class Options(NamedTuple):
 class Drawn(NamedTuple):
     """A trial as it was drawn."""
 
-    key: bytes  # of its u
+    u: bytes  # its point
     run: int
     generation: int  # of all runs; or `_MENDED`
     x: Floats  # (n,)
@@ -74,7 +73,9 @@ class CmaState:
         space = problem.space
         self.seed, self.options, self.layout = seed, options, layout(space)
         self.n = len(self.layout.numeric)
-        self.centre = space.defaults_everywhere()[self.layout.numeric]  # (n,)
+        usual = space.defaults_everywhere()
+        self.centre = usual[self.layout.numeric]  # (n,)
+        self.default = (usual[self.layout.categorical] * self.layout.levels).astype(np.int64)  # (c,)
         self.floats = np.isin(np.arange(self.n), self.layout.bounded)  # (n,)
         self.discrete = len(self.layout.cells.at) + len(self.layout.levels)
         self.least = least_probability(self.layout.levels, self.discrete)  # (c,)
@@ -97,15 +98,18 @@ class CmaState:
         self.strategy = strategy(max(self.n, 1), run.popsize, self.options.active, self.separable)
         self.search = isotropic(self.strategy, self.centre if run.start is None else run.start, run.sigma)
         self.categories = uniform_categories(self.layout.levels)
+        self.usual = self.default  # (c,) categories of trial 0
         count = math.floor(self.options.warm_start * len(self.before))
         if run.start is None and count:
             u = np.array([row[3] for row in sorted(self.before, key=lambda row: row[:3])[:count]])
             x, chosen = latent(self.layout, self.search, np.ones(self.n), u)
             self.search = shaped(self.strategy, *promising(x))
             self.categories = promising_categories(self.layout.levels, chosen, self.least)
+            self.usual = self.categories.q.argmax(axis=1)
         self.A = np.ones(self.n)  # stretches of discrete coordinates
         self.best: list[float] = []  # of the last generations
         self.evaluations = 0  # of this run
+        self.over = False  # whether it has ended; without restarts its distribution then stays as it is
         self._open()
 
     def _open(self) -> None:
@@ -118,36 +122,44 @@ class CmaState:
         """u (k, d) for these numbers."""
         if self.stale:
             self._begin(self.run)
-        points = draw(self.layout, self.search, self.A, self.categories, self.seed, numbers)
+        points = draw(self.layout, self.search, self.A, self.categories, self.usual, self.seed, numbers)
         run, generation = self.run.number, self.generation
-        mended = points.mended.tolist()
-        for i, (number, key) in enumerate(zip(numbers.tolist(), keys(points.u), strict=True)):
-            self.drawn[number] = Drawn(key, run, _MENDED if mended[i] else generation, points.x[i], points.chosen[i])
+        given = zip(numbers.tolist(), self._bytes(points.u), points.mended.tolist(), points.x, points.chosen, strict=True)
+        for number, u, mended, x, chosen in given:
+            self.drawn[number] = Drawn(u, run, _MENDED if mended else generation, x, chosen)
         return points.u
 
     def tell(self, trials: Trials) -> None:
         """Takes in rows in log order."""
         numbers, statuses, fidelity, y = (column.tolist() for column in (trials.number, trials.status, trials.fidelity, trials.y))
-        points = keys(trials.u)
+        points = self._bytes(trials.u)
         for i, (number, status) in enumerate(zip(numbers, statuses, strict=True)):
             if status == Status.PENDING:
                 if number not in self.drawn:
                     self.suggest(np.unique(trials.number[i:][trials.status[i:] == Status.PENDING]))
-                if self.drawn[number].key == points[i] and number not in self.counted:
-                    self.pending[number] = self.drawn[number]
+                drawn = self.drawn[number]
+                if drawn.u == points[i] and number not in self.counted:
+                    self.pending[number] = drawn
                     self.begun = True
                 continue
             step = self.fidelity.tell(number, status, fidelity[i], y[i][self.objective])
             if status != Status.REPORTED and number not in self.counted:
                 self._result(number, status, step, y[i], points[i], trials.u[i])
 
-    def _result(self, number: int, status: int, step: float, y: list[float], key: bytes, u: Floats) -> None:
+    def _bytes(self, u: Floats) -> list[bytes]:
+        """One hashable per row of u (k, d), of its exact value."""
+        raw, width = (u if self.layout.plain else np.where(np.isnan(u), np.nan, u)).tobytes(), 8 * u.shape[1]
+        return [raw[i : i + width] for i in range(0, len(raw), width)]
+
+    def _result(self, number: int, status: int, step: float, y: list[float], point: bytes, u: Floats) -> None:
         """A trial has ended, or paused for the first time."""
         violation, value = math.inf, math.inf
         if status != Status.FAILED and all(map(math.isfinite, y)):
-            violation, value = sum(max(y[i] - threshold, 0.0) for i, threshold in self.thresholds), y[self.objective]
+            violation, value = 0.0, y[self.objective]
+            if self.thresholds:
+                violation = sum(max(y[i] - threshold, 0.0) for i, threshold in self.thresholds)
         known = self.pending.pop(number, None)
-        if known is not None and known.key == key and known.run == self.run.number:
+        if known is not None and known.u == point and known.run == self.run.number:
             self.counted.add(number)
             self.evaluations += 1
             self.members.append(Told(violation, value, number, step, known.x, known.chosen, known.generation != self.generation))
@@ -171,10 +183,12 @@ class CmaState:
             better = [guest for guest in map(self._at_the_end, self.guests) if _merit(guest) < last]
             ranked = sorted(ranked + better, key=_merit)[: made.popsize]
         self.generation += 1
-        if ranked[0].violation < math.inf and not self._over():
+        if ranked[0].violation < math.inf and not self.over:
             self._learn(ranked)
-            self.best = [*self.best, ranked[0].y][-restarting.window(made) :]
-        if self.options.restarts is not None and self._over():
+            self.best.append(ranked[0].y)
+            del self.best[: -restarting.window(made)]
+            self.over = restarting.ended(made, self.run, self.search, self.floats, self.best, self.evaluations)
+        if self.over and self.options.restarts is not None:
             run = restarting.next_run(
                 self.options.restarts, self.run, self.evaluations, self.first_popsize, self.options.sigma, self.n, self.seed
             )
@@ -196,10 +210,6 @@ class CmaState:
         if len(self.layout.levels):
             chosen = np.array([told.chosen for told in ranked[: made.mu]])
             self.categories = learned(self.categories, chosen, made.weights[: made.mu], self.least)
-
-    def _over(self) -> bool:
-        """Whether the run has ended; without restarts its distribution then stays as it is."""
-        return restarting.ended(self.strategy, self.run, self.search, self.floats, self.best, self.evaluations)
 
     def _at_the_end(self, told: Told) -> Told:
         """A value of a trial that was stopped or paused, brought to the end of a run (`_fidelity.py`)."""
