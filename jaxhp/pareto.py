@@ -160,15 +160,17 @@ def crowding(y: Floats, rank: Ints | None = None) -> Floats:
     if fronts.shape != (n,):
         raise StudyError(f"rank has shape {fronts.shape}; give one number for each of the {n} rows of y")
     result = np.zeros(n)
+    if not n:
+        return result
     order = np.lexsort((*y.T[::-1], fronts))
     repeated = (y[order[1:]] == y[order[:-1]]).all(axis=1) & (fronts[order[1:]] == fronts[order[:-1]])
-    kept = np.sort(order[np.concatenate([[True], ~repeated])]) if n else order  # lexsort is stable: the first of equal rows
+    kept = np.sort(order[np.concatenate([[True], ~repeated])])  # lexsort is stable: the first of equal rows
     z, front = y[kept], fronts[kept]
     total = np.zeros(len(kept))
     for j in range(y.shape[1]):
         along = np.lexsort((z[:, j], front))
-        starts = np.flatnonzero(np.diff(front[along], prepend=-1))
-        ends = np.append(starts[1:], len(along)) - 1
+        (last,) = np.nonzero(front[along[1:]] != front[along[:-1]])
+        starts, ends = np.concatenate([[0], last + 1]), np.concatenate([last, [len(along) - 1]])
         value = z[along, j] * 0.5  # so that no difference overflows
         width = np.repeat(value[ends] - value[starts], ends - starts + 1)
         gap = np.zeros(len(along))

@@ -66,14 +66,15 @@ def test_auto_starts_with_the_defaults_then_sobol_and_goes_on_with_what_fits_the
     assert startup_size(d) == size
     space = Space({f"x{i}": Float(0.0, 1.0, default=0.25 if i == 0 else None) for i in range(d)})
     numbers = np.arange(size + 3)
-    sobol, random = (s.ask(s.init(problem(space), 3), numbers) for s in (jaxhp.sobol(), jaxhp.random_search()))
-    for directions in ({"loss": "minimize"}, {"loss": "minimize", "speed": "maximize"}):
+    sobol = jaxhp.sobol()
+    first = sobol.ask(sobol.init(problem(space), 3), numbers)[1:size].tolist()
+    for directions, fitting in (({"loss": "minimize"}, jaxhp.bayes()), ({"loss": "minimize", "speed": "maximize"}, jaxhp.nsga2(20))):
         told = {name: 0.5 for name in directions}
-        studies = [Study(space, seed=3, directions=directions, sampler=s) for s in (None, jaxhp.bayes()) if s is None or len(told) == 1]
-        points = [[study.tell(study.ask(), told).u.tolist() for _ in numbers] for study in studies]
+        studies = [Study(space, seed=3, directions=directions, sampler=sampler) for sampler in (None, fitting)]
+        points = [[study.tell(study.ask(), told).u.tolist() for _ in range(size + 15)] for study in studies]
         assert points[0][0] == [0.25 if i == 0 else 0.5 for i in range(d)]
-        assert points[0][1:size] == sobol[1:size].tolist()
-        assert points[0][size:] == (points[1][size:] if len(told) == 1 else random[size:].tolist())
+        assert points[0][1:size] == first
+        assert points[0] == points[1]
 
 
 def test_an_infeasible_default_is_moved_into_the_feasible_part() -> None:
@@ -370,8 +371,7 @@ def test_warm_start_refuses_other_metrics() -> None:
 def test_a_stochastic_study_goes_on_after_a_finite_space() -> None:
     assert len(Study(Space({"a": Int(1, 3)}), stochastic=True).ask(20)) == 20
     several = Study(Space({"a": Int(1, 3)}), stochastic=True, directions={"loss": "minimize", "speed": "maximize"})
-    assert sorted(t["a"] for t in several.ask(3)) == [1, 2, 3]
-    assert len(several.ask(20)) == 20
+    assert {t["a"] for t in several.ask(20)} == {1, 2, 3}
 
 
 # -- errors at the door ------------------------------------------------------------------------------------------------------

@@ -1,15 +1,14 @@
-"""The default sampler: what suits the space, with no argument to tune."""
+"""The default sampler: what suits the problem, with no argument to tune."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaxhp._types import Floats, Ints, Problem, Sampler, Trials
 from jaxhp.samplers._bayes import bayes
-from jaxhp.samplers._combine import sequence
-from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
-from jaxhp.samplers._random import random_search
-from jaxhp.samplers._sobol import startup, startup_size
+from jaxhp.samplers._nsga2 import nsga2
+
+POPULATION: Final = 20  # of `nsga2`: most studies have tens of trials, not thousands
 
 
 class AutoState(NamedTuple):
@@ -18,11 +17,10 @@ class AutoState(NamedTuple):
 
 
 def auto() -> Sampler:
-    """A sampler chosen by the space.
+    """A sampler chosen by the problem.
 
-    One metric: Bayesian optimisation (`bayes`), which exhausts a finite space without repeats and then says that nothing is left. Several:
-    a finite space of at most a million configurations is exhausted (and in a stochastic study repeated); any other one starts with its
-    defaults and scrambled Sobol points, max(4, min(10, d + 1)) in all, and goes on with random search.
+    One metric: Bayesian optimisation (`bayes`); several objectives, or constraints on metrics: a genetic algorithm (`nsga2`). Both start
+    with the defaults and scrambled Sobol points, exhaust a finite space without repeats and then say that nothing is left.
 
     >>> import jaxhp
     >>> study = jaxhp.Study(jaxhp.Space({"a": jaxhp.Int(1, 3), "b": jaxhp.Categorical(["x", "y"])}), sampler=jaxhp.auto())
@@ -33,12 +31,7 @@ def auto() -> Sampler:
 
 
 def _choose(problem: Problem) -> Sampler:
-    space = problem.space
-    if len(problem.outcomes) == 1:
-        return bayes()
-    if space.size is not None and space.size <= EXHAUSTIBLE:
-        return sequence((exhaust(), None), (random_search(), None)) if problem.stochastic else exhaust()
-    return sequence((startup(), startup_size(space.d)), (random_search(), None))
+    return bayes() if len(problem.outcomes) == 1 else nsga2(POPULATION)
 
 
 def _init(problem: Problem, seed: int) -> AutoState:

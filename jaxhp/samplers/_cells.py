@@ -171,7 +171,7 @@ def offset(seed: int, number: int, purpose: str) -> float:
 
 def keys(u: Floats) -> list[bytes]:
     """One hashable per row; equal for points that agree to about 1e-9, so that a value that a user typed finds its cell."""
-    whole = np.floor(np.nan_to_num(u, nan=-1.0) * _KEY_SCALE + _KEY_SHIFT).astype(np.int64)
+    whole = np.floor(np.where(np.isnan(u), -1.0, u) * _KEY_SCALE + _KEY_SHIFT).astype(np.int64)
     raw, width = whole.tobytes(), 8 * u.shape[1]
     return [raw[i : i + width] for i in range(0, len(raw), width)]
 

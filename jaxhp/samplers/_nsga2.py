@@ -110,19 +110,21 @@ def nsga2(
 
 def _within(value: object, most: float) -> bool:
     """Whether this is a finite number from 0 to `most`."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and 0.0 <= value <= most and value < math.inf
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    return bool(0.0 <= value <= most and value < math.inf)
 
 
 def _tell(state: Nsga2State, trials: Trials) -> Nsga2State:
     population = state.population
-    told = np.isfinite(trials.y).all(axis=1) & (trials.status != Status.FAILED)
-    y, over = trials.y[:, state.objective], np.maximum(trials.y[:, ~state.objective] - state.bound, 0.0)
-    for i in np.flatnonzero((trials.status != Status.PENDING) & (trials.status != Status.REPORTED)).tolist():
-        number = int(trials.number[i])
+    for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
+        if status == Status.PENDING or status == Status.REPORTED:
+            continue
         if len(state.started) < population.size:
             state.started.add(number)
-        if told[i]:
-            population.tell(number, trials.u[i], y[i], over[i])
+        y = trials.y[i]
+        if status != Status.FAILED and np.isfinite(y).all():
+            population.tell(number, trials.u[i], y[state.objective], np.maximum(y[~state.objective] - state.bound, 0.0))
         else:
             population.leave(number)
     # What another study ran is learned from, and may be run here. A result's configuration was visited when it was asked.

@@ -26,7 +26,8 @@ class Population:
         self._y = np.empty((rows, objectives))
         self._over = np.empty((rows, constraints))  # by how much each constraint is broken
         self._most = np.zeros(constraints)  # the largest of `_over` that was ever told
-        self._standing: tuple[Ints, Floats] | None = None  # rank and crowding of the members
+        self._rank: Ints | None = None  # (members,) once they are known
+        self._crowding: Floats | None = None
 
     @property
     def members(self) -> int:
@@ -45,23 +46,24 @@ class Population:
         elif self._n == len(self._number):
             rank = self._ranks(self._n)
             crowding = pareto.crowding(self._y, rank)
-            self._keep(np.sort(np.lexsort((-crowding, rank))[: self.size]))  # of equals those that came first
+            stay = np.sort(np.lexsort((-crowding, rank))[: self.size])  # of equals those that came first
+            self._keep(stay)
+            self._rank = rank[stay]  # those who leave are of the last front
 
     def leave(self, number: int) -> None:
         """What was told of this number, if anything, does not count any more."""
-        kept = self._number[: self._n] != number
-        if not kept.all():
-            self._keep(np.flatnonzero(kept))
+        same = self._number[: self._n] == number
+        if same.any():
+            self._keep(np.flatnonzero(~same))
 
     def winners(self, first: Ints, second: Ints) -> Ints:
         """(k,) of each pair of members the one of lower rank, then the less crowded one, then the first."""
-        if self._standing is None:
-            n = self.members
-            rank = self._ranks(n)
-            self._standing = rank, pareto.crowding(self._y[:n], rank)
-        rank, crowding = self._standing
-        a, b = rank[first], rank[second]
-        return np.where((b < a) | ((b == a) & (crowding[second] > crowding[first])), second, first)
+        if self._rank is None:
+            self._rank = self._ranks(self.members)
+        if self._crowding is None:
+            self._crowding = pareto.crowding(self._y[: self.members], self._rank)
+        a, b = self._rank[first], self._rank[second]
+        return np.where((b < a) | ((b == a) & (self._crowding[second] > self._crowding[first])), second, first)
 
     def _ranks(self, n: int) -> Ints:
         if not len(self._most):
@@ -77,4 +79,4 @@ class Population:
 
     def _changed(self) -> None:
         self.version += 1
-        self._standing = None
+        self._rank = self._crowding = None
