@@ -14,7 +14,19 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.mark.parametrize(
-    "page", ["bayes.md", "errors.md", "forecast.md", "hypergradients.md", "interop.md", "lanes.md", "optim.md", "schedulers.md", "structure.md"]
+    "page",
+    [
+        "bayes.md",
+        "errors.md",
+        "forecast.md",
+        "hypergradients.md",
+        "interop.md",
+        "lanes.md",
+        "objectives.md",
+        "optim.md",
+        "schedulers.md",
+        "structure.md",
+    ],
 )
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
