@@ -28,6 +28,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "jaxhp random_search, space given": lambda seed: Sampler(jaxhp.random_search(), seed, space=SPACE),
     "jaxhp bayes": lambda seed: Sampler(jaxhp.bayes(), seed),
     "jaxhp bayes, space given": lambda seed: Sampler(jaxhp.bayes(), seed, space=SPACE),
+    "jaxhp tpe": lambda seed: Sampler(jaxhp.tpe(), seed),
     "Optuna RandomSampler": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "Optuna TPESampler, multivariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
     "Optuna GPSampler": lambda seed: optuna.samplers.GPSampler(seed=seed),

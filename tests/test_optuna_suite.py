@@ -32,6 +32,12 @@ class TestBayes(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySampler
         return lambda: Sampler(jaxhp.bayes())
 
 
+class TestTpe(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: Sampler(jaxhp.tpe())
+
+
 class TestCmaEs(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from jaxhp import _parameters
-from jaxhp._parameters import Categorical, Float, Int, Parameter
+from jaxhp._parameters import Categorical, Float, Int, Parameter, with_condition
 from jaxhp._types import Floats, Params
 from jaxhp.errors import SpaceError
+from jaxhp.interop.optuna._structure import Conditions
 from jaxhp.space import Space
 
 Distributions = dict[str, BaseDistribution]
@@ -48,11 +49,17 @@ class Code(NamedTuple):
             raise SpaceError(str(e)) from e
 
 
-def code_of(distributions: Distributions) -> Code:
-    """The code of distributions that are not single-valued."""
+def code_of(distributions: Distributions, conditions: Conditions | None = None) -> Code:
+    """The code of distributions that are not single-valued, parents first."""
     choices = {name: d for name, d in distributions.items() if isinstance(d, CategoricalDistribution)}
-    indices = {name: Categorical(range(len(d.choices))) for name, d in choices.items()}
-    return Code(space_of({name: indices.get(name) or parameter_of(name, d) for name, d in distributions.items()}), choices)
+    parameters: dict[str, Parameter] = {}
+    for name, distribution in distributions.items():
+        parameter = Categorical(range(len(choices[name].choices))) if name in choices else parameter_of(name, distribution)
+        if conditions and name in conditions:
+            above, levels = conditions[name]
+            parameter = with_condition(parameter, {above: levels[0] if len(levels) == 1 else list(levels)})
+        parameters[name] = parameter
+    return Code(space_of(parameters), choices)
 
 
 def space_of(parameters: Mapping[str, Parameter]) -> Space:

@@ -1,7 +1,7 @@
 """From an Optuna study to ours: its trials become the records of a log.
 
 Optuna records no space. It is the union of the distributions: the widest bounds where they changed, constants left out. A parameter that
-only some trials have becomes conditional: on the first choice, integer or step whose values tell exactly which trials have it.
+only some trials have becomes conditional on a choice whose values tell exactly which trials have it (`_structure.py`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxhp._parameters import Float, Int, Parameter
+from jaxhp._parameters import with_condition
 from jaxhp._session import listed
 from jaxhp._types import Floats, Outcome, Params, Record, Sampler, Scheduler
 from jaxhp.errors import SpaceError, StudyError
 from jaxhp.interop.optuna._distributions import space_of, widest
 from jaxhp.interop.optuna._history import objectives, seconds
+from jaxhp.interop.optuna._structure import Structure
 from jaxhp.space import Space
 from jaxhp.storage import Log
 from jaxhp.study import Study
@@ -96,8 +96,10 @@ def from_optuna(
 def _inferred(trials: Sequence[FrozenTrial]) -> Space:
     """The union of the distributions, parents before children."""
     known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)] or [t for t in trials if t.distributions]
+    structure = Structure()
     distributions: dict[str, list[Any]] = {}
     for trial in known:
+        structure.take(trial)
         for name, distribution in trial.distributions.items():
             seen = distributions.setdefault(name, [])
             if distribution not in seen:
@@ -106,33 +108,17 @@ def _inferred(trials: Sequence[FrozenTrial]) -> Space:
     parameters = {name: p for name, p in widths.items() if p is not None}
     if not parameters:
         raise SpaceError("from_optuna: no trial has a parameter that varies, so there is no space; give space=")
-    ordered = {name: p for name, p in parameters.items() if all(name in t.params for t in known)}
-    left = {name: p for name, p in parameters.items() if name not in ordered}
-    while left:  # each round places those whose parent stands
-        found = {name: when for name in left if (when := _condition(name, ordered, known)) is not None}
-        if not found:
-            lacking = [t.number for t in known if next(iter(left)) not in t.params]
+    placed, conditions = structure.placed(parameters)
+    for name in parameters:
+        if name not in placed:
+            lacking = [t.number for t in known if name not in t.params]
             raise SpaceError(
-                f"from_optuna: {next(iter(left))!r} is missing in {_numbers(lacking)}, and no other parameter's values tell when;"
-                " give space= with a condition (when=)"
+                f"from_optuna: {name!r} is missing in {_numbers(lacking)}, and no choice tells when; give space= with a condition (when=)"
             )
-        for name, when in found.items():
-            ordered[name] = replace(left.pop(name), when=when)
-    return space_of(ordered)
-
-
-def _condition(name: str, parents: dict[str, Parameter], trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-    """`when`: the parameter and its values with which, and only with which, trials have this one."""
-    for above, parent in parents.items():
-        if (isinstance(parent, Float) and parent.step is None) or (isinstance(parent, Int) and parent.log):
-            continue  # no parent can be continuous
-        having = [t.params[above] for t in trials if name in t.params and above in t.params]
-        others = [t.params[above] for t in trials if name not in t.params and above in t.params]
-        everywhere = all(above in t.params for t in trials if name in t.params)
-        if everywhere and not any(value in having for value in others):
-            values = list(dict.fromkeys(having))
-            return {above: values[0] if len(values) == 1 else values}
-    return None
+    for name, (above, levels) in conditions.items():
+        values = [distributions[above][0].choices[level] for level in levels]
+        parameters[name] = with_condition(parameters[name], {above: values[0] if len(values) == 1 else values})
+    return space_of({name: parameters[name] for name in placed})
 
 
 def _outcomes(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[Outcome, ...]:

@@ -1,9 +1,10 @@
 """Any sampler of ours as an `optuna.samplers.BaseSampler`.
 
 Optuna suggests parameters one by one while the objective runs, and knows no space. A **relative** suggestion is made at once for the
-parameters that all finished trials have in common; what else the objective asks for is suggested **independently**. Here each set of
-distributions has a fold of its own: the sampler's state over the trials that have these parameters (`_history.py`), continued from
-suggestion to suggestion. An independent parameter is a space of one dim, where the rest of the configuration is noise: `stochastic`.
+parameters that finished trials have in common, and for those whose conditions they show (`_structure.py`); what else the objective asks
+for is suggested **independently**. Here each set of distributions has a fold of its own: the sampler's state over the trials that have
+these parameters (`_history.py`), continued from suggestion to suggestion. An independent parameter is a space of one dim, where the rest
+of the configuration is noise: `stochastic`.
 
 A suggestion is a function of (seed, trial number, what was known), so workers never draw the same, and there is nothing to reseed.
 """
@@ -21,7 +22,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 import jaxhp._types as types
@@ -30,6 +30,7 @@ from jaxhp._types import Outcome, Params, Problem
 from jaxhp.errors import SamplerError
 from jaxhp.interop.optuna._distributions import Code, Distributions, code_of, distribution_of, single_value
 from jaxhp.interop.optuna._history import CONSTRAINT, ByStudy, Ended, History, objectives
+from jaxhp.interop.optuna._structure import Conditions, Structure
 from jaxhp.space import Float, Space
 
 FOLDS: Final = 64  # kept per study; a study whose distributions change in every trial needs new ones without end
@@ -106,12 +107,13 @@ class Sampler(BaseSampler):
         """Nothing to do: workers draw by the numbers of their trials, which differ."""
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Distributions:
-        """The distributions of `space`, or those that all finished trials have in common."""
+        """The distributions of `space`, or those that finished trials have in common or show the conditions of."""
         if self._space is not None:
             return {name: distribution_of(p) for name, p in self._space.parameters.items()}
         with self._lock:
-            common = self._searches(study).common.calculate(study)
-        return {name: d for name, d in common.items() if not d.single()}
+            searches = self._searches(study)
+            searches.meet(study, study.get_trials(deepcopy=False))
+            return dict(searches.structure.common().distributions)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Distributions) -> Params:
         """Values of the parameters of a search space, suggested together."""
@@ -122,7 +124,11 @@ class Sampler(BaseSampler):
             several = {name: d for name, d in search_space.items() if not d.single()}
             if not several:
                 return {name: single_value(d) for name, d in search_space.items()}
-            found = searches.fold(several, self._fold).suggest(trial.number, trials)
+            known = searches.structure.common().conditions
+            conditions = {name: condition for name, condition in known.items() if name in several and condition[0] in several}
+            ordered = [name for name in several if name not in conditions] + list(conditions)  # parents first
+            several = {name: several[name] for name in ordered}
+            found = searches.fold(several, conditions, self._fold).suggest(trial.number, trials)
         return found | {name: single_value(d) for name, d in search_space.items() if name not in several}
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
@@ -133,7 +139,7 @@ class Sampler(BaseSampler):
             searches.meet(study, trials)
             if param_distribution.single():
                 return single_value(param_distribution)
-            return searches.fold({param_name: param_distribution}, self._fold_of_one).suggest(trial.number, trials)[param_name]
+            return searches.fold({param_name: param_distribution}, {}, self._fold_of_one).suggest(trial.number, trials)[param_name]
 
     def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Stores the constraint values of a trial that ended with a result.
@@ -151,14 +157,14 @@ class Sampler(BaseSampler):
     def _searches(self, study: optuna.Study) -> _Searches:
         return self._studies.of(study, lambda: _Searches(self._sampler, study))
 
-    def _fold(self, outcomes: tuple[Outcome, ...], distributions: Distributions) -> _Fold:
+    def _fold(self, outcomes: tuple[Outcome, ...], distributions: Distributions, conditions: Conditions) -> _Fold:
         whole = self._space is not None and set(distributions) == set(
             self._space.names
         )  # optuna.samplers.PartialFixedSampler takes some out
-        code = Code(self._space, {}) if self._space is not None and whole else code_of(distributions)
+        code = Code(self._space, {}) if self._space is not None and whole else code_of(distributions, conditions)
         return _Fold(self._sampler, code, outcomes, self._stochastic, self._seed)
 
-    def _fold_of_one(self, outcomes: tuple[Outcome, ...], distributions: Distributions) -> _Fold:
+    def _fold_of_one(self, outcomes: tuple[Outcome, ...], distributions: Distributions, conditions: Conditions) -> _Fold:
         (name,) = distributions
         seed = int(rng(self._seed, crc32(name.encode()), "optuna independent").integers(1 << 63))
         return _Fold(self._sampler, code_of(distributions), outcomes, True, seed)
@@ -168,32 +174,42 @@ class _Searches:
     """The folds over one study, the latest last."""
 
     def __init__(self, sampler: types.Sampler, study: optuna.Study) -> None:
-        self.common = IntersectionSearchSpace(include_pruned=True)
+        self.structure = Structure()
         self._sampler = sampler
         self._outcomes = objectives(study)
         self._constraints: dict[str, None] = {}  # names, in the order in which they turned up
         self._looked_at = Ended()
-        self._folds: list[tuple[Distributions, Any, _Fold]] = []
+        self._folds: list[tuple[Distributions, Conditions, Any, _Fold]] = []
         self._check()
 
     def meet(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-        """Looks for constraints that were not there before; with one more, everything is folded again."""
+        """Looks at the trials that ended, and for constraints that were not there before; with one more, everything is folded again."""
         before = len(self._constraints)
         for trial in self._looked_at.others(trials):
             if trial.state.is_finished():
                 self._looked_at.numbers.add(trial.number)
                 self._constraints.update(dict.fromkeys(trial.constraints))
+                if trial.state != TrialState.FAIL:  # a failure may have come before its parameters
+                    self.structure.take(trial)
         if len(self._constraints) != before:
             self._outcomes = objectives(study) + tuple(Outcome(CONSTRAINT + name, "minimize", 0.0) for name in self._constraints)
             self._folds.clear()
             self._check()
 
-    def fold(self, distributions: Distributions, make: Callable[[tuple[Outcome, ...], Distributions], _Fold]) -> _Fold:
+    def fold(
+        self,
+        distributions: Distributions,
+        conditions: Conditions,
+        make: Callable[[tuple[Outcome, ...], Distributions, Conditions], _Fold],
+    ) -> _Fold:
         """The fold of these distributions that this function makes."""
-        at = next((i for i in reversed(range(len(self._folds))) if self._folds[i][:2] == (distributions, make)), None)
-        found = (dict(distributions), make, make(self._outcomes, distributions)) if at is None else self._folds.pop(at)
+        key = (distributions, conditions, make)
+        at = next((i for i in reversed(range(len(self._folds))) if self._folds[i][:3] == key), None)
+        found = (
+            (dict(distributions), conditions, make, make(self._outcomes, distributions, conditions)) if at is None else self._folds.pop(at)
+        )
         self._folds = [*self._folds[-FOLDS + 1 :], found]
-        return found[2]
+        return found[3]
 
     def _check(self) -> None:
         """A sampler that cannot do several metrics says so at once, whatever the space."""
