@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_gradients_beyond_the_corner_are_exactly_zero() -> None:
         y = masks.dropout(KEY, masks.masked(jax.nn.sigmoid(y), width), 0.3)
         return (masks.dense(y, p["b"]) ** 2).sum()
 
-    gradient = jax.grad(loss)(params)
+    gradient = jax.jit(jax.grad(loss))(params)
     assert all((np.abs(np.asarray(g)).max() > 1e-4) for g in gradient.values())
     for name, inside in (("a", np.s_[:, 3:]), ("bias", np.s_[3:]), ("scale", np.s_[3:]), ("b", np.s_[3:])):
         assert not gradient[name][inside].any(), name
@@ -207,21 +208,24 @@ def test_initial_weights_have_the_variance_of_the_true_fan_in(distribution: Any,
     assert abs(np.corrcoef(x[:, :-1].ravel(), x[:, 1:].ravel())[0, 1]) < 0.015
 
 
+DROPPED = jax.jit(masks.dropout)  # op by op every operation and shape would be a program of its own
+
+
 def test_dropout_keeps_the_mean_and_drops_at_its_rate() -> None:
-    y = np.asarray(masks.dropout(KEY, jnp.ones((200, 200)), jnp.float32(0.3)))
+    y = np.asarray(DROPPED(KEY, jnp.ones((200, 200)), 0.3))
     assert set(np.unique(y)) == {0.0, np.float32(1 / 0.7)}
     assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
-    assert not masks.dropout(KEY, jnp.ones((20, 20)), jnp.float32(1.0)).any()
-    assert masks.dropout(KEY, jnp.ones((20, 20)), jnp.float32(0.0)).all()
-    gradient = jax.grad(lambda r: masks.dropout(KEY, jnp.ones(9), r).sum())(jnp.float32(1.0))
+    assert not DROPPED(KEY, jnp.ones((200, 200)), 1.0).any()
+    assert DROPPED(KEY, jnp.ones((200, 200)), 0.0).all()
+    gradient = jax.jit(jax.grad(lambda r: masks.dropout(KEY, jnp.ones(9), r).sum()))(jnp.float32(1.0))
     assert np.isfinite(gradient)
 
 
 def test_a_narrower_array_drops_the_same_units() -> None:
     x = jnp.ones((4, 3, 16))
-    wide = masks.dropout(KEY, x, 0.5)
-    np.testing.assert_array_equal(wide[:, :, :5], masks.dropout(KEY, x[:, :, :5], 0.5))
-    assert 0 < int((wide == 0).sum()) < wide.size
+    wide = np.asarray(DROPPED(KEY, x, 0.5))
+    np.testing.assert_array_equal(wide[:, :, :5], DROPPED(KEY, x[:, :, :5], 0.5))
+    assert 0 < (wide == 0).sum() < wide.size
 
 
 # --- choices and steps -----------------------------------------------------------------------------------------------------------
@@ -246,21 +250,24 @@ def test_only_the_chosen_optimisers_state_changes() -> None:
         return switching.update(gradient, state, params)
 
     together = jax.jit(jax.vmap(two))(jnp.arange(3))
+
+    def alone(kind: optax.GradientTransformation) -> Any:
+        _, state = kind.update(gradient, kind.init(params), params)
+        return kind.update(gradient, state, params)
+
     for i, kind in enumerate(kinds):
-        first = kind.init(params)
-        _, state = kind.update(gradient, first, params)
-        updates, state = kind.update(gradient, state, params)
+        updates, state = jax.jit(partial(alone, kind))()
         mine = jax.tree.map(lambda a, i=i: a[i], together)
         np.testing.assert_allclose(mine[0]["w"], updates["w"], rtol=1e-5)
         for j, other in enumerate(kinds):
-            expected = state if j == i else other.init(params)
+            expected = state if j == i else jax.jit(other.init)(params)
             for a, b in zip(jax.tree.leaves(mine[1][j]), jax.tree.leaves(expected), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_a_trial_that_has_done_its_steps_stands_still() -> None:
     trainable = masks.stop_after(classifier(optimizer=lambda h: optax.adam(0.1)), "steps")
-    states = [trainable.init(KEY, {"steps": 2})]
+    states = [jax.jit(trainable.init)(KEY, {"steps": 2})]
     step = jax.jit(trainable.step)
     batch = jax.tree.map(lambda a: a[:8], DATA["train"])
     for t in range(4):
@@ -314,12 +321,12 @@ class Unseeded(nnx.Module):
 def test_supervised_trains(module: Any) -> None:
     trainable = classifier(module)
     h = {"rate": jnp.float32(0.1)}
-    state = trainable.init(KEY, h)
-    loss = trainable.evaluate(state, h, DATA["validation"], KEY)["loss"]
+    state, step, evaluate = jax.jit(trainable.init)(KEY, h), jax.jit(trainable.step), jax.jit(trainable.evaluate)
+    loss = evaluate(state, h, DATA["validation"], KEY)["loss"]
     batch = jax.tree.map(lambda a: a[:8], DATA["train"])
     for t in range(20):
-        state, _ = trainable.step(state, h, batch, KEY, jnp.int32(t))
-    assert trainable.evaluate(state, h, DATA["validation"], KEY)["loss"] < loss
+        state, _ = step(state, h, batch, KEY, jnp.int32(t))
+    assert evaluate(state, h, DATA["validation"], KEY)["loss"] < loss
 
 
 @pytest.mark.parametrize(
@@ -417,6 +424,7 @@ def test_linen_and_nnx_compute_the_same_from_the_same_arrays() -> None:
     kept = masks.nnx.MLP(6, 2, **options, hparams=h, rngs=nnx.Rngs(0))
     params = {part: {name: a[...] for name, a in arrays.items()} for part, arrays in kept.params.items()}
     stats = {part: {name: a[...] for name, a in arrays.items()} for part, arrays in kept.stats.items()}
-    y, changed = masks.MLP(2, **options).apply({"params": params, "batch_stats": stats}, x, h, train=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(kept(x, h), y, rtol=1e-5)
+    apply = jax.jit(partial(masks.MLP(2, **options).apply, train=True, mutable=["batch_stats"]))
+    y, changed = apply({"params": params, "batch_stats": stats}, x, h)
+    np.testing.assert_allclose(nnx.jit(lambda module: module(x, h))(kept), y, rtol=1e-5)
     np.testing.assert_allclose(kept.stats["norms_0"]["mean"][...], changed["batch_stats"]["norms_0"]["mean"], rtol=1e-5)

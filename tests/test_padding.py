@@ -17,11 +17,12 @@ from jaxhp import Study, Trainable, TrainableError, check_padding, padded
 from jaxhp.train._padding import PaddingReport
 
 WIDE = 12
+UNITS = np.random.default_rng(1).normal(size=(WIDE, 7)).astype(np.float32)  # of each unit its weights: in, bias, out
 H = {"rate": 0.01, "width": 5}
 
 
 def network(optimizer: optax.GradientTransformation | None = None, activation: Callable[[Any], Any] = jnp.tanh, **more: Any) -> Trainable:
-    """One hidden layer, padded to twelve units, five of which are there: weights are drawn unit by unit, the others are zero."""
+    """One hidden layer, padded to twelve units, five of which are there: each unit has its own weights at any size, the others are zero."""
     opt = optimizer or optax.sgd(0.1)
     x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
     y = np.sin(x[:, :2])
@@ -31,8 +32,7 @@ def network(optimizer: optax.GradientTransformation | None = None, activation: C
             return ((activation(x @ p["in"].T + p["bias"]) @ p["out"] - y) ** 2).mean()
 
         def init(key: jax.Array, hparams: Any) -> Any:
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(width))
-            drawn = jax.vmap(lambda k: jax.random.normal(k, (7,)))(keys) * (jnp.arange(width) < hparams["width"])[:, None]
+            drawn = UNITS[:width] * (jnp.arange(width) < hparams["width"])[:, None]
             p = {"in": drawn[:, :4], "bias": 0.1 * drawn[:, 4], "out": drawn[:, 5:]}
             return {"p": p, "o": opt.init(p), **{name: f(width) for name, f in more.items()}}
 
