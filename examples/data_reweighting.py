@@ -94,9 +94,12 @@ class Found(NamedTuple):
 
 
 def reweighted(d: Data, seed: int, outer: int = OUTER) -> Found:
-    """Weights of the training examples, by descent on the validation loss; a fresh network at every outer step."""
+    """Weights of the training examples, by descent on the validation loss; a fresh network at every outer step.
+
+    Of hundreds of gradients one explodes, and Adam would remember its size for the rest of the way: so directions alone count.
+    """
     hypergrad = jax.jit(jaxhp.value_and_hypergrad(trainable(d), STEPS, "weight", adjoint=jaxhp.Reverse(), guard=False))
-    optimizer = optax.adam(0.3)
+    optimizer = optax.chain(optax.normalize_by_update_norm(), optax.adam(0.3))
     weight = jnp.full(N, 2.0)
     state, validation, auc = optimizer.init(weight), [], []
     for i in range(outer):
