@@ -1,10 +1,11 @@
-"""What does a hypergradient cost, and is it right?  python bench/hypergrad.py [cost] [forward] [edge] [ridge] [--rounds 7] [--dry]
+"""What does a hypergradient cost, and is it right?  python bench/hypergrad.py [cost] [forward] [trial] [edge] [ridge] [--rounds 7] [--dry]
 
 The work: 64-32-10 on scikit-learn's digits, batches of 64, SGD with momentum, one evaluation on 400 examples.
 
     cost      Reverse("step"), ("sqrt") and (None) beside a plain training run of the same loop, for several numbers of steps: time, and
               XLA's own count of temporary bytes, with the exponent of its growth in the number of steps
     forward   Forward() for 1, 3 and 5 hyperparameters
+    trial     what a trial of study.train(adjoint=Reverse()) costs in trainings: that of its lane, and the gradient, which repeats it
     edge      learning rates at the edge of stability (standardised pixels, momentum 0.9, 256 steps): does the sign of the gradient agree
               with the slope of the landscape smoothed over 128 other runs, unguarded and guarded?
     ridge     implicit gradients of ridge regression beside optimistix and jaxopt, where these are installed, at equal accuracy: the
@@ -28,7 +29,8 @@ import optax
 import rows
 from lanes_throughput import digits
 
-from jaxhp import Forward, Guarded, Implicit, Reverse, SmoothedSlope, Trainable, lane_key, supervised, value_and_hypergrad
+from jaxhp import Forward, Guarded, Implicit, Lanes, Reverse, SmoothedSlope, Trainable, lane_key, supervised, value_and_hypergrad
+from jaxhp.train._gradients import Gradients
 from jaxhp.train.hypergrad import Info, cg
 
 NAMES = ("learning_rate", "momentum", "decay", "first", "second")
@@ -109,6 +111,27 @@ def costs(adjoints: dict[str, tuple[Any, Any]], steps: list[int], rounds: int) -
         }
         for name, by_steps in told.items()
     ]
+
+
+def trial(rounds: int, steps: int = 256) -> dict[str, Any]:
+    """Trainings that a trial costs with its gradient, by lanes."""
+    names, cost = NAMES[:3], {}
+    trainable = network(digits(), decayed)
+    for width in (1, 16):
+        columns = {name: np.full(width, x, np.float32) for name, x in POINT.items() if name in names}
+        lanes = Lanes(trainable, {name: x[0] for name, x in columns.items()}, width, segment=steps)
+        gradients = Gradients(lanes, names, steps, Reverse(), "loss")
+
+        def trained(lanes: Any = lanes, columns: Any = columns, k: int = width) -> Any:
+            return lanes.run(lanes.refill(lanes.init(), range(k), range(k), columns, steps))[1]
+
+        def graded(gradients: Any = gradients, columns: Any = columns, k: int = width) -> Any:
+            return [g.slopes for g in gradients(list(range(k)), [0] * k, columns)]
+
+        seconds = timed({"training": trained, "gradient": graded}, rounds)
+        cost[width] = 1 + seconds["gradient"] / seconds["training"]
+        print(f"a trial in {width} lanes: {cost[width]:.2f} trainings", flush=True)
+    return {"steps": steps, "trainings": cost}
 
 
 def edge(seeds: int) -> dict[str, Any]:
@@ -238,7 +261,7 @@ def _jaxopt(penalised: Any, solved: Any, d: int) -> Any:
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("parts", nargs="*", default=["cost", "forward", "edge", "ridge"], help="of cost, forward, edge, ridge")
+    p.add_argument("parts", nargs="*", default=["cost", "forward", "trial", "edge", "ridge"], help="some of the parts above")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--seeds", type=int, default=10)
     p.add_argument("--steps", default="256,1024,4096")
@@ -252,6 +275,8 @@ def main() -> int:
     if "forward" in arguments.parts:
         forward = {f"Forward, {d}": (Forward(), NAMES[:d]) for d in (1, 3, 5)}
         found += [{"part": "forward"} | row for row in costs(forward, steps[:2], arguments.rounds)]
+    if "trial" in arguments.parts:
+        found.append({"part": "trial"} | trial(arguments.rounds))
     if "edge" in arguments.parts:
         found.append({"part": "edge"} | edge(arguments.seeds))
     if "ridge" in arguments.parts:
