@@ -95,6 +95,7 @@ def test_conditions_and_constraints_of_a_given_space_hold() -> None:
 
     study = optuna_study(jaxhp.bayes(), space=CONDITIONAL)
     study.optimize(objective, n_trials=12)
+    assert sum(len(searches._folds) for searches in study.sampler._studies._kept[study._storage].values()) == 1  # never begun again
     ours = jaxhp.Study(CONDITIONAL, sampler=jaxhp.bayes(), seed=3)
     ours.optimize(lambda t: t.params.get("momentum", 0.5) + t["width"], trials=12)
     assert [t.params for t in study.trials] == [t.params for t in ours.finished]

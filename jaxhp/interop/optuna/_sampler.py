@@ -124,10 +124,13 @@ class Sampler(BaseSampler):
             several = {name: d for name, d in search_space.items() if not d.single()}
             if not several:
                 return {name: single_value(d) for name, d in search_space.items()}
-            known = searches.structure.common().conditions
-            conditions = {name: condition for name, condition in known.items() if name in several and condition[0] in several}
-            ordered = [name for name in several if name not in conditions] + list(conditions)  # parents first
-            several = {name: several[name] for name in ordered}
+            if self._code(several) is None:
+                known = searches.structure.common().conditions
+                conditions = {name: condition for name, condition in known.items() if name in several and condition[0] in several}
+                ordered = [name for name in several if name not in conditions] + list(conditions)  # parents first
+                several = {name: several[name] for name in ordered}
+            else:
+                conditions = {}  # those of the space hold
             found = searches.fold(several, conditions, self._fold).suggest(trial.number, trials)
         return found | {name: single_value(d) for name, d in search_space.items() if name not in several}
 
@@ -157,11 +160,12 @@ class Sampler(BaseSampler):
     def _searches(self, study: optuna.Study) -> _Searches:
         return self._studies.of(study, lambda: _Searches(self._sampler, study))
 
+    def _code(self, distributions: Distributions) -> Code | None:
+        """The given space, where all of it is asked for: `optuna.samplers.PartialFixedSampler` takes some parameters out."""
+        return Code(self._space, {}) if self._space is not None and set(distributions) == set(self._space.names) else None
+
     def _fold(self, outcomes: tuple[Outcome, ...], distributions: Distributions, conditions: Conditions) -> _Fold:
-        whole = self._space is not None and set(distributions) == set(
-            self._space.names
-        )  # optuna.samplers.PartialFixedSampler takes some out
-        code = Code(self._space, {}) if self._space is not None and whole else code_of(distributions, conditions)
+        code = self._code(distributions) or code_of(distributions, conditions)
         return _Fold(self._sampler, code, outcomes, self._stochastic, self._seed)
 
     def _fold_of_one(self, outcomes: tuple[Outcome, ...], distributions: Distributions, conditions: Conditions) -> _Fold:
