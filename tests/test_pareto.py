@@ -100,6 +100,14 @@ def test_ranks_put_infeasible_rows_behind_feasible_ones_by_their_violation() -> 
     assert ranks(y[2:5], violation[2:5]).tolist() == [1, 0, 0]
 
 
+def test_many_rows_are_ranked_like_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = table(3, 80, 4)
+    few = ranks(y)
+    monkeypatch.setattr("jaxhp.pareto._SMALL", 10)
+    monkeypatch.setattr("jaxhp.pareto._BLOCK", 300)
+    assert np.array_equal(ranks(y), few)
+
+
 def test_of_equal_rows_the_first_is_crowded_by_the_others_and_not_the_reverse() -> None:
     y = np.array([[0.0, 4.0], [2.0, 2.0], [2.0, 2.0], [4.0, 0.0]])
     assert crowding(y).tolist() == [np.inf, 2.0, 0.0, np.inf]

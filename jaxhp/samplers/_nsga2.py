@@ -29,6 +29,9 @@ from jaxhp.samplers._sobol import startup
 
 ATTEMPTS: Final = 8  # at a child that is new and feasible
 BROODS: Final = 5  # of which as many results come as there are members
+_PENDING: Final = int(Status.PENDING)  # plain numbers compare faster, row by row
+_FAILED: Final = int(Status.FAILED)
+_UNFINISHED: Final = (_PENDING, int(Status.REPORTED))
 _OF_A_CHILD: Final = 5  # uniforms beside those per coordinate: four candidates, and whether both parents have a share
 
 
@@ -117,19 +120,22 @@ def _within(value: object, most: float) -> bool:
 
 def _tell(state: Nsga2State, trials: Trials) -> Nsga2State:
     population = state.population
+    asked: list[int] = []
     for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
-        if status == Status.PENDING or status == Status.REPORTED:
+        if status == _PENDING and number >= 0:  # what another study ran is learned from, and may be run here
+            asked.append(i)
+        if status in _UNFINISHED:
             continue
         if len(state.started) < population.size:
             state.started.add(number)
         y = trials.y[i]
-        if status != Status.FAILED and np.isfinite(y).all():
+        if status == _FAILED or not np.isfinite(y).all():
+            population.leave(number)
+        elif len(state.bound):
             population.tell(number, trials.u[i], y[state.objective], np.maximum(y[~state.objective] - state.bound, 0.0))
         else:
-            population.leave(number)
-    # What another study ran is learned from, and may be run here. A result's configuration was visited when it was asked.
-    asked = (trials.number >= 0) & (trials.status == Status.PENDING)
-    if asked.any():
+            population.tell(number, trials.u[i], y, state.bound)
+    if asked:
         state.visited.update(keys(trials.u[asked]))
     if state.rest is not None:
         state.resting = state.rest.tell(state.resting, trials)

@@ -37,7 +37,8 @@ class Population:
     def tell(self, number: int, u: Floats, y: Floats, over: Floats) -> None:
         """A result; it replaces what was told of its number before."""
         self.leave(number)
-        self._most = np.maximum(self._most, over)
+        if len(over):
+            self._most = np.maximum(self._most, over)
         n = self._n
         self._number[n], self.u[n], self._y[n], self._over[n] = number, u, y, over
         self._n += 1
@@ -48,7 +49,7 @@ class Population:
             crowding = pareto.crowding(self._y, rank)
             stay = np.sort(np.lexsort((-crowding, rank))[: self.size])  # of equals those that came first
             self._keep(stay)
-            self._rank = rank[stay]  # those who leave are of the last front
+            self._rank, self._crowding = rank[stay], crowding[stay]
 
     def leave(self, number: int) -> None:
         """What was told of this number, if anything, does not count any more."""
