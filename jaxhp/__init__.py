@@ -86,7 +86,7 @@ _MODULE_OF = {
     "ObjectiveError": "errors",
     "MissingExtra": "errors",
 }
-_MODULES = ("analysis", "errors", "interop", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
+_MODULES = ("analysis", "errors", "interop", "pareto", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")
 _INNER = {name: f"train.{name}" for name in ("hypergrad", "masks", "optim")}  # modules of train/ that are used by their own names
 
 __all__ = [*_MODULE_OF, *_MODULES, *_INNER, "__version__"]

@@ -3,6 +3,7 @@
 from jaxhp import analysis as analysis
 from jaxhp import errors as errors
 from jaxhp import interop as interop
+from jaxhp import pareto as pareto
 from jaxhp import report as report
 from jaxhp import samplers as samplers
 from jaxhp import schedulers as schedulers
