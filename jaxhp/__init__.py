@@ -38,6 +38,8 @@ _MODULE_OF = {
     "mixture": "samplers",
     "freeze": "samplers",
     "hypergradient_descent": "samplers",
+    "differential_evolution": "samplers",
+    "regularized_evolution": "samplers",
     "warm_start": "samplers",
     "asha": "schedulers",
     "successive_halving": "schedulers",

@@ -40,12 +40,14 @@ from jaxhp.samplers import auto as auto
 from jaxhp.samplers import bayes as bayes
 from jaxhp.samplers import cma_es as cma_es
 from jaxhp.samplers import coarse_to_fine as coarse_to_fine
+from jaxhp.samplers import differential_evolution as differential_evolution
 from jaxhp.samplers import freeze as freeze
 from jaxhp.samplers import grid_search as grid_search
 from jaxhp.samplers import hypergradient_descent as hypergradient_descent
 from jaxhp.samplers import mixture as mixture
 from jaxhp.samplers import nsga2 as nsga2
 from jaxhp.samplers import random_search as random_search
+from jaxhp.samplers import regularized_evolution as regularized_evolution
 from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol
 from jaxhp.samplers import warm_start as warm_start

@@ -7,10 +7,12 @@ from jaxhp.samplers._bayes import bayes
 from jaxhp.samplers._cma_es import cma_es
 from jaxhp.samplers._coarse_to_fine import coarse_to_fine
 from jaxhp.samplers._combine import freeze, mixture, sequence
+from jaxhp.samplers._differential_evolution import differential_evolution
 from jaxhp.samplers._grid import exhaust, grid_search
 from jaxhp.samplers._hypergradient_descent import hypergradient_descent
 from jaxhp.samplers._nsga2 import nsga2
 from jaxhp.samplers._random import random_search
+from jaxhp.samplers._regularized_evolution import regularized_evolution
 from jaxhp.samplers._sobol import sobol, startup, startup_size
 from jaxhp.samplers._warm_start import warm_start
 
@@ -19,6 +21,7 @@ __all__ = [
     "bayes",
     "cma_es",
     "coarse_to_fine",
+    "differential_evolution",
     "exhaust",
     "freeze",
     "grid_search",
@@ -26,6 +29,7 @@ __all__ = [
     "mixture",
     "nsga2",
     "random_search",
+    "regularized_evolution",
     "sequence",
     "sobol",
     "startup",
