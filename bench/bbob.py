@@ -3,7 +3,7 @@
     python bench/bbob.py --part bbob                       # 24 functions x 15 instances x 5, 10, 20 dims, 200 d evaluations: 8 minutes
     python bench/bbob.py --part mixint                     # bbob-mixint, 10 and 20 dims: 8 minutes
     python bench/bbob.py --part latency                    # ask + tell of a generation: 1 minute
-    python bench/bbob.py --dims 5,10 --instances 1-3 --functions 1-24 --tuners "jaxhp,cmaes,sigma3=jaxhp.cma_es(0.3)" --dry
+    python bench/bbob.py --dims 5,10 --instances 1-3 --functions 1-24 --tuners "jaxhp;cmaes;wide=jaxhp.cma_es(0.3)" --dry
 
 Every tuner begins at the centre, with sigma 2 of [-5, 5] (of bbob-mixint: a fifth of each range), and has the same evaluations. The first
 one is the centre for all: it is our trial 0, and the peers are charged one for it, as COCO's example experiment does. A run that its own
@@ -251,25 +251,65 @@ def races(options: argparse.Namespace, suite: str, dims: list[int], names: list[
             if not options.dry:
                 extra = {"functions": groups, "seeds": options.seeds, "instances": options.instances, "evaluations": options.budget * d}
                 peer = {"pycma": "cma", "cmaes": "cmaes"}.get(label)
-                rows.append("bbob", row | extra | {"version": version(peer) if peer else rows.code(), "cpu_seconds": round(seconds[label], 1)})
+                rows.append(
+                    "bbob", row | extra | {"version": version(peer) if peer else rows.code(), "cpu_seconds": round(seconds[label], 1)}
+                )
+
+
+def timed_ours(d: int, seed: int) -> Callable[[], float]:
+    """A generation of ours: microseconds of ask, of telling the trials as pending, and of telling their results."""
+    space = jaxhp.Space({f"x{j}": jaxhp.Float(-5.0, 5.0) for j in range(d)})
+    sampler = jaxhp.cma_es()
+    state = sampler.init(Problem(space, space.dims, (Outcome("f"),)), seed)
+    asked = 0
+
+    def step() -> float:
+        nonlocal state, asked
+        numbers = np.arange(asked, asked + _generation(state, d))
+        start = time.perf_counter()
+        u = sampler.ask(state, numbers)
+        spent = time.perf_counter() - start
+        pending, done = told(numbers, u), told(numbers, u, hill(10.0 * u - 5.0)[:, None], Status.COMPLETE)
+        start = time.perf_counter()
+        state = sampler.tell(sampler.tell(state, pending), done)
+        asked += len(numbers)
+        return (spent + time.perf_counter() - start) * 1e6
+
+    return step
+
+
+def timed(tuner: Tuner) -> Callable[[], float]:
+    """A generation of a peer: microseconds of ask and tell."""
+
+    def step() -> float:
+        start = time.perf_counter()
+        x = tuner.ask()
+        spent = time.perf_counter() - start
+        y = hill(x)
+        start = time.perf_counter()
+        tuner.tell(y)
+        return (spent + time.perf_counter() - start) * 1e6
+
+    return step
+
+
+def hill(x: Floats) -> Floats:
+    """(k,) an ellipsoid of condition 100 at (k, d)."""
+    d = x.shape[1]
+    result: Floats = (100.0 ** (np.arange(d) / max(d - 1, 1)) * (x - 1.0) ** 2).sum(axis=1)
+    return result
 
 
 def latency(options: argparse.Namespace) -> None:
-    """Median microseconds of ask + tell of a generation, tuners in turn on a sphere; the evaluations are not counted."""
+    """Median microseconds of ask + tell of a generation, tuners in turn, over 60 generations and some repeats."""
     for d in options.dims or [5, 10, 20, 40]:
         box = Box(np.full(d, -5.0), np.full(d, 5.0), 0)
         times: dict[str, list[float]] = {"jaxhp": [], "cmaes": [], "pycma": []}
         for seed in range(options.repeats):
-            tuners = {name: built(name)(box, seed) for name in times}
+            steps = {"jaxhp": timed_ours(d, seed), "cmaes": timed(cmaes(box, seed)), "pycma": timed(pycma(box, seed))}
             for _ in range(60):
-                for name, tuner in tuners.items():
-                    start = time.perf_counter()
-                    x = tuner.ask()
-                    spent = time.perf_counter() - start
-                    y = (100.0 ** (np.arange(d) / max(d - 1, 1)) * (x - 1.0) ** 2).sum(axis=1)
-                    start = time.perf_counter()
-                    tuner.tell(y)
-                    times[name].append((spent + time.perf_counter() - start) * 1e6)
+                for name, step in steps.items():
+                    times[name].append(step())
         median = {name: float(np.median(values)) for name, values in times.items()}
         ratios = {f"of_{name}": round(median["jaxhp"] / median[name], 3) for name in ("cmaes", "pycma")}
         print(f"d = {d}: " + ", ".join(f"{name} {value:.0f} us" for name, value in median.items()) + f"; ours {ratios}")
@@ -285,7 +325,7 @@ def main() -> None:
     parser.add_argument("--instances", default="1-15")
     parser.add_argument("--seeds", type=int, default=1, help="runs on each instance")
     parser.add_argument("--budget", type=int, default=BUDGET, help="evaluations a dimension")
-    parser.add_argument("--tuners", help="names, or NAME=EXPRESSION for a setting of ours; the first one is compared with the others")
+    parser.add_argument("--tuners", help="names or NAME=EXPRESSION, semicolons between them; the first is compared with the others")
     parser.add_argument("--repeats", type=int, default=5, help="of latency")
     parser.add_argument("--verbose", action="store_true", help="each function's score")
     parser.add_argument("--dry", action="store_true", help="write no rows")
@@ -294,7 +334,8 @@ def main() -> None:
     if options.part == "latency":
         return latency(options)
     suite = "bbob" if options.part == "bbob" else "bbob-mixint"
-    names = (options.tuners or ("jaxhp,pycma,cmaes" if suite == "bbob" else "jaxhp,cmaes")).split(";" if ";" in (options.tuners or "") else ",")
+    usual = "jaxhp;pycma;cmaes" if suite == "bbob" else "jaxhp;cmaes"
+    names = (options.tuners or usual).split(";")
     return races(options, suite, options.dims or ([5, 10, 20] if suite == "bbob" else [10, 20]), names)
 
 

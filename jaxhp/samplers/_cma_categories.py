@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from jaxhp._types import Floats, Ints
+from jaxhp._types import Bools, Floats, Ints
 
 _ALPHA: Final = 1.5  # the step is longer while the squared length of the evolution path exceeds this many times that of noise
 _SURE: Final = 0.73  # probability that one draw has the likeliest level everywhere when every distribution has converged
@@ -48,7 +48,8 @@ def drawn(categories: Categories, uniforms: Floats) -> Ints:
     """(k, c) levels at uniforms (k, c)."""
     bounds = np.cumsum(categories.q, axis=1)[:, :-1]
     level: Ints = (uniforms[:, :, None] >= bounds[None]).sum(axis=2)
-    return np.minimum(level, (categories.q > 0.0).sum(axis=1) - 1)
+    last: Ints = (categories.q > 0.0).sum(axis=1) - 1
+    return np.minimum(level, last)
 
 
 def learned(categories: Categories, levels: Ints, weights: Floats, least: Floats) -> Categories:
@@ -84,12 +85,10 @@ def learned(categories: Categories, levels: Ints, weights: Floats, least: Floats
     return Categories(floored(q + categories.step * gradient / length, q > 0.0, least), s, gamma, step)
 
 
-def floored(q: Floats, exists: Floats, least: Floats) -> Floats:
+def floored(q: Floats, exists: Bools, least: Floats) -> Floats:
     """q with every existing level at its margin or above, of sum 1 again: what is added is taken from the rest in proportion."""
     bottom = np.where(exists, least[:, None], 0.0)
     above = np.maximum(q - bottom, 0.0) * exists
-    total = above.sum(axis=1, keepdims=True)
-    room = 1.0 - bottom.sum(axis=1, keepdims=True)
-    return bottom + np.where(
-        total > 0.0, above * room / np.where(total > 0.0, total, 1.0), room * exists / exists.sum(axis=1, keepdims=True)
-    )
+    total = above.sum(axis=1, keepdims=True)  # at least the room that the margins leave, where q sums to 1
+    result: Floats = bottom + above / total * (1.0 - bottom.sum(axis=1, keepdims=True))
+    return result

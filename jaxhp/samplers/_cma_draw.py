@@ -86,7 +86,7 @@ def draw(made: Layout, search: Search, A: Floats, categories: Categories, usual:
 
 
 def latent(made: Layout, search: Search, A: Floats, u: Floats) -> tuple[Floats, Ints]:
-    """x (k, n) and categories (k, c) of points u (k, d) that were not drawn: an inactive number lies at the mean, an inactive category is -1."""
+    """x (k, n) and categories (k, c) of points u (k, d) that were not drawn; where inactive, the mean and -1."""
     v = u[:, made.numeric]
     x = np.where(np.isnan(v), search.mean, search.mean + (v - search.mean) / A)
     level = u[:, made.categorical] * made.levels
@@ -122,7 +122,7 @@ def _point(made: Layout, numeric: Floats, chosen: Ints) -> Floats:
 def _refused(made: Layout, v: Floats) -> Bools:
     """(k,) points to be drawn again: a float outside its bounds, or a constraint broken."""
     floats = v if made.plain else v[:, made.floats]
-    bad: Bools = (np.abs(floats - 0.5) > 0.5).any(axis=1)
+    bad: Bools = np.any(np.abs(floats - 0.5) > 0.5, axis=1)
     if made.space.constraints and not bad.all():
         inside = np.flatnonzero(~bad)
         bad[inside] = ~made.space.feasible(made.space.snap(v[inside]))

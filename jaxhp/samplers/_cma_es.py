@@ -89,8 +89,8 @@ def cma_es(
     def ask(state: CmaState, numbers: Ints) -> Floats:
         return state.suggest(numbers)
 
-    given = {"sigma": (sigma, _SIGMA), "popsize": (popsize, None), "restarts": (restarts, "bipop"), "active": (active, True)}
-    given |= {"separable": (separable, "auto"), "margin": (margin, None), "warm_start": (warm_start, 0.1)}
+    given: dict[str, tuple[object, object]] = {"sigma": (sigma, _SIGMA), "popsize": (popsize, None), "restarts": (restarts, "bipop")}
+    given |= {"active": (active, True), "separable": (separable, "auto"), "margin": (margin, None), "warm_start": (warm_start, 0.1)}
     shown = ", ".join(f"{argument}={value!r}" for argument, (value, default) in given.items() if value != default)
     return Sampler(init, tell, ask, f"cma_es({shown})")
 

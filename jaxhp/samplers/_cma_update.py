@@ -161,7 +161,7 @@ def update(made: Strategy, search: Search, x: Floats, foreign: Bools | None = No
     if made.separable:
         C = keep * search.C + c_1 * p_c**2 + steps @ y**2  # the diagonal of (47)
     else:
-        C = keep * search.C + c_1 * np.outer(p_c, p_c) + (y.T * steps) @ y  # (47)
+        C = keep * search.C + c_1 * p_c[:, None] * p_c + (y.T * steps) @ y  # (47)
     B, D = _decomposed(made, C) if (g + 1) % made.lag == 0 else (search.B, search.D)
     return Search(search.mean + search.sigma * y_w, sigma, C, p_sigma, p_c, B, D, g + 1)  # (42), c_m = 1
 
@@ -170,5 +170,5 @@ def _decomposed(made: Strategy, C: Floats) -> tuple[Floats, Floats]:
     """B and D; C's lower triangle counts."""
     if made.separable:
         return np.empty((0, 0)), np.sqrt(np.maximum(C, _FLAT**2))
-    squares, B = np.linalg.eigh(C)
-    return B, np.sqrt(np.where(squares < 0.0, _FLAT**2, squares))
+    squares, B = np.linalg.eigh(C)  # rising
+    return B, np.sqrt(squares if squares[0] >= 0.0 else np.where(squares < 0.0, _FLAT**2, squares))
