@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import rows
 from problems import problems
-from tables import Unavailable
+from tables import Unavailable, installed
 from tuners import TUNERS, Task, Tuner, optuna, ours
 
 import jaxhp
@@ -71,7 +71,7 @@ def load() -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def version(name: str, code: str) -> str:
-    return code if name == OURS else ENTRANTS[name].version()
+    return code if name == OURS else installed(ENTRANTS[name].package)
 
 
 def run(seeds: range, keep: bool) -> dict[tuple[str, str, int], dict[str, Any]]:

@@ -126,11 +126,12 @@ def _dehb(table: Table, purse: Purse, seed: int) -> None:
             tuner.tell(job, {"fitness": y if np.isfinite(y) else worst, "cost": float(epoch)})
 
 
-OURS = "bayes+"
+OURS = ("bayes+", "de+")
 TUNERS: dict[str, Tuner] = {
     "bayes+hyperband": ours(jaxhp.bayes, lambda: jaxhp.hyperband(ETA, LEAST)),
     "bayes+asha": ours(jaxhp.bayes, lambda: jaxhp.asha(ETA, LEAST)),
     "bayes": ours(jaxhp.bayes, jaxhp.schedulers.to_the_end),
+    "de+hyperband": ours(jaxhp.differential_evolution, lambda: jaxhp.hyperband(ETA, LEAST)),
     "random+hyperband": ours(jaxhp.random_search, lambda: jaxhp.hyperband(ETA, LEAST)),
     "random+asha": ours(jaxhp.random_search, lambda: jaxhp.asha(ETA, LEAST)),
     "optuna-random+asha": optuna("RandomSampler", "asha"),

@@ -18,7 +18,8 @@ another study) has its levels' centres as genes, uniform draws by (seed, number)
 empty slot, or that of the worst member if it is better.
 
 **Asynchrony.** The turn goes round by the count of trials. With NP trials asked and then told this is the classical generation; told one
-by one, each sees the members that the others replaced. Nobody waits.
+by one, each sees the members that the others replaced. Nobody waits. A configuration that was asked before is drawn anew,
+unless the study is `stochastic`.
 
 **Under schedulers** values are brought to the end of a run before they are compared (`_merit.py`), and a paused trial that goes on is
 compared again with what it showed then.

@@ -141,8 +141,8 @@ def _parent(state: EvolutionState, draw: np.random.Generator, tournament: int) -
 def _changed(space: Space, parent: Floats, places: int, draw: np.random.Generator) -> Floats:
     """(d,) the parent with another value of so many of its active parameters, if it has that many."""
     u = parent.copy()
-    free = np.flatnonzero(~np.isnan(parent) & (space.dims.levels != 1))
-    for j in draw.permutation(free)[:places].tolist():
+    active = np.flatnonzero(~np.isnan(parent))
+    for j in draw.permutation(active)[:places].tolist():
         u[j] = _moved(space, j, float(u[j]), draw)
     latent = draw.random(space.d)
     child: Floats = space.snap(np.where(np.isnan(u), latent, u)[None])[0]
