@@ -89,7 +89,7 @@ def run(
             while may_start and len(running) < workers and _room(study, target) and study._session.waits_for() is None:
                 first = study._fold.asked
                 try:
-                    trial = study.ask()
+                    asked = study._ask(1, target)
                 except SpaceExhausted:
                     open_ended = may_start = False
                     break
@@ -97,6 +97,9 @@ def run(
                     study._session.sync()
                     running.update({n: (study._trial(n), 0.0) for n in range(first, study._fold.asked)})
                     raise
+                if not asked:  # another process took the last number
+                    break
+                trial = asked[0]
                 running[trial.number] = (trial, time.monotonic())
                 if inline:
                     settle(_evaluate(objective, trial))

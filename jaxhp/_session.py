@@ -4,8 +4,8 @@ Suggestions follow from the fold alone. Without a lag the sampler is told the ro
 order that one worker would have made: before trial t the results of trial t - w, then the asks before t.
 
 A suggestion is computed outside of any transaction, from the log as it was at `seen`. What others report and tell meanwhile does not
-invalidate it; only another `ask`, which takes its number, does. Processes whose suggestions are slow take turns, so that they do not compute
-the same one; a turn is a courtesy on which no result depends.
+invalidate it; only another `ask`, which takes its number, does. Processes whose suggestions are slow take turns, so that they do not
+compute the same one; a turn is a courtesy on which no result depends.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Session:
         self._take(records)
         return True
 
-    def ask(self, n: int) -> list[int]:
-        """Numbers of 1 to n trials of one kind: released, enqueued or suggested."""
+    def ask(self, n: int, below: int | None = None) -> list[int]:
+        """Numbers of 1 to n trials of one kind: released, enqueued or suggested; none where new ones would not be below this number."""
         if time.monotonic() - self._looked >= _LOOK:
             self.reclaim()
         while True:
@@ -96,23 +96,25 @@ class Session:
                 number = fold.released[0]
                 if self.lease(number):
                     return [number]
+            elif below is not None and first >= below:
+                return []
             elif fold.queue:
                 queued = fold.queue[0]
                 if self.claim([self.ask_record(first, queued.u, params=queued.params, queue=queued.seq, source="enqueue")]):
                     numbers = [first]
             else:
                 with self._turn():
-                    numbers = self._claim_suggestions(n)
+                    numbers = self._claim_suggestions(n, below)
             if numbers:
                 self.granted.update(dict.fromkeys(numbers, 0))
                 return numbers
 
-    def _claim_suggestions(self, n: int) -> list[int]:
+    def _claim_suggestions(self, n: int, below: int | None) -> list[int]:
         """Numbers of 1 to n suggested trials; none where others asked first."""
         self.sync()
         fold = self.fold
         first, extensions = fold.asked, fold.extensions
-        if fold.released or fold.queue:
+        if fold.released or fold.queue or (below is not None and first >= below):
             return []
         u = self._suggest(np.arange(first, first + (1 if fold.lag else n), dtype=np.int64))
         if not len(u):

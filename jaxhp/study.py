@@ -285,16 +285,21 @@ class Study:
         """
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise StudyError(f"ask({n!r}): expected a positive number of trials")
+        if n is None:
+            return self._ask(1)[0]
         with self._lock:
-            numbers = self._session.ask(n or 1)
-            if n is None:
-                return self._trial(numbers[0])
-            while len(numbers) < n:
+            trials = self._ask(n)
+            while len(trials) < n:
                 try:
-                    numbers += self._session.ask(n - len(numbers))
+                    trials += self._ask(n - len(trials))
                 except SpaceExhausted:
                     break
-            return [self._trial(number) for number in numbers]
+            return trials
+
+    def _ask(self, n: int, below: int | None = None) -> list[Trial]:
+        """1 to n trials; none where new ones would not be below this number."""
+        with self._lock:
+            return [self._trial(number) for number in self._session.ask(n, below)]
 
     def tell(
         self,

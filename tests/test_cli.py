@@ -25,7 +25,7 @@ from jaxhp.cli._lanes import watching
 from jaxhp.cli._progress import following
 
 SPACE = "import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})"
-COMMANDS = ["tune", "list", "show", "best", "explain", "forecast", "plot", "export"]
+COMMANDS = ["tune", "worker", "stop", "pause", "resume", "list", "show", "best", "explain", "forecast", "plot", "export"]
 
 BOWL = """
     import jaxhp

@@ -17,7 +17,7 @@ try:
 except ImportError as e:
     raise MissingExtra('the command line needs typer and rich: pip install "jaxhp[cli]"') from e
 
-from jaxhp.cli import _explain, _forecast, _read, _tune
+from jaxhp.cli import _explain, _forecast, _read, _tune, _worker
 from jaxhp.cli._console import err, out
 
 _USAGE = 2
@@ -65,6 +65,10 @@ def _root(
 
 for _name, _function, _example in (
     ("tune", _tune.tune, "jaxhp tune examples/digits.py --trials 60"),
+    ("worker", _worker.worker, "jaxhp worker postgresql://user@host/db digits.py --study digits --workers 4"),
+    ("stop", _worker.stop, "jaxhp stop digits.db --study digits"),
+    ("pause", _worker.pause, "jaxhp pause digits.db --study digits"),
+    ("resume", _worker.resume, "jaxhp resume digits.db --study digits"),
     ("list", _read.list_studies, "jaxhp list digits.db"),
     ("show", _read.show, "jaxhp show digits.db --trial 7"),
     ("best", _read.best, "jaxhp best digits.db --json > best.json"),

@@ -10,6 +10,7 @@ answer was lost is neither doubled nor given up: its token, which is unique, say
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import threading
@@ -181,6 +182,14 @@ class SqlLog:
         with self._lock:
             self._closed = True
             self._disconnect()
+
+    def at_exit(self) -> None:
+        """Lets go of the database, unless another thread is waiting for it just now."""
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._disconnect()
+            finally:
+                self._lock.release()
 
     def before_fork(self) -> None:
         """Waits for what other threads do here, and leaves no connection for the child to inherit."""
@@ -405,6 +414,12 @@ def _after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
     _one_fork.release()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for log in list(_open_logs):
+        log.at_exit()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,7 +1,7 @@
 """SQLite as a log's home: one file that any number of processes of one machine share.
 
 It runs in WAL mode, so that readers never wait, and with synchronous=FULL, so that a told result survives a power cut; writers queue for
-up to a minute. Turns are an flock on a file beside the database, which ends with whoever holds it; the database itself must not be opened
+up to a minute. Turns are an flock on a file beside the database, one for all of its studies, which ends with whoever holds it; the database itself must not be opened
 by anyone but SQLite, whose own locks would go with the first descriptor that is closed.
 """
 
