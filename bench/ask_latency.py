@@ -1,6 +1,6 @@
-"""What does `bayes()` cost a trial, ask + tell, beside Optuna's TPE and GP samplers and BoTorch in the same process?
+"""What do `bayes()` and `tpe()` cost a trial, ask + tell, beside Optuna's and rustuna's samplers and BoTorch in the same process?
 
-    python bench/ask_latency.py [--quick] [--only tpe,gp,large,dims,first,memory,batch]
+    python bench/ask_latency.py [--quick] [--only tpe,gp,large,dims,first,memory,batch,parzen]
 
 Default settings, through `Study`, one thread, thread CPU time, refits counted. Every row goes to bench/results/ask_latency.jsonl.
 The floor beside a result is what the parts alone cost (bench/gp_parts.py, bench/acquisition_parts.py).
@@ -249,10 +249,35 @@ def batch() -> None:
     )
 
 
+def parzen(sizes: Iterable[int], repeats: int) -> None:
+    """`tpe()` beside the TPE samplers of rustuna and Optuna: the median of 20 trials from n results on; runs take turns."""
+    dims = peers.floats(10)
+    most = max(sizes) + 20
+    made: dict[str, Callable[[int], peers.Peer]] = {
+        "ours": lambda seed: peers.ours(dims, jaxhp.tpe(), seed),
+        "rustuna": lambda seed: peers.rustuna(dims, "TPESampler", seed),
+    }
+    costs: dict[str, list[list[float]]] = {name: [] for name in made}
+    for seed in range(repeats):
+        for name, make in made.items():
+            costs[name].append(run(make(seed), most))
+    optuna = run(peers.optuna(dims, "TPESampler", 0), most)
+    for n in sizes:
+        mine, theirs = (float(np.median(np.array(costs[name])[:, n : n + 20].mean(axis=1))) for name in made)
+        slow = float(np.mean(optuna[n : n + 20]))
+        most_times = 1.5 if n < 100 else 1.0
+        row = {"n": n, "ours_ms": mine, "rustuna_ms": theirs, "optuna_ms": slow, "ratio": mine / theirs, "target": most_times}
+        met = mine <= most_times * theirs
+        shown = f"{mine:.3f} ms, {theirs:.3f} ms: {mine / theirs:.2f}x (<= {most_times:g}x)"
+        record(f"tpe, d=10, n={n}, against rustuna TPE", row, met, shown)
+        shown = f"{slow:.2f} ms: {slow / mine:.0f}x (>= 20x)"
+        record(f"tpe, d=10, n={n}, against Optuna TPE", row | {"ratio": slow / mine, "target": 20}, slow >= 20 * mine, shown)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", default="tpe,gp,large,dims,first,memory,batch")
+    parser.add_argument("--only", default="tpe,gp,large,dims,first,memory,batch,parzen")
     options = parser.parse_args()
     quick, only = options.quick, options.only.split(",")
     run(peers.ours(peers.floats(10), jaxhp.bayes(), 9), 20)  # loads the surrogate
@@ -264,6 +289,7 @@ def main() -> None:
         "first": lambda: first(3 if quick else 7),
         "memory": memory,
         "batch": batch,
+        "parzen": lambda: parzen((20, 100, 500) if quick else (20, 100, 500, 1000, 2000), 2 if quick else 5),
     }
     unknown = [name for name in only if name not in steps]
     if unknown:

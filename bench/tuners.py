@@ -6,6 +6,7 @@ integers and one-hot choices, as in its tutorials. A failed run is told as a fai
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import warnings
@@ -63,6 +64,75 @@ def optuna(sampler: str) -> Callable[[Task], Peer]:
         return peers.optuna(task.dims, sampler, task.seed)
 
     return build
+
+
+def rustuna(sampler: str) -> Callable[[Task], Peer]:
+    def build(task: Task) -> Peer:
+        warnings.filterwarnings("ignore", message="The value NaN is not acceptable")  # it is told as a failed trial
+        return peers.rustuna(task.dims, sampler, task.seed)
+
+    return build
+
+
+def hyperopt(task: Task) -> Peer:
+    """`tpe.suggest` with its defaults, driven one trial at a time."""
+    import hyperopt
+    from hyperopt import hp
+
+    logging.getLogger("hyperopt").setLevel(logging.ERROR)
+    below: dict[tuple[str, str], list[Dim]] = {}  # a choice's option -> the dims that it alone or among others activates
+    for dim in task.dims:
+        if dim.when:
+            for option in dim.when[1]:
+                below.setdefault((dim.when[0], option), []).append(dim)
+
+    def expression(dim: Dim, path: str) -> Any:
+        label = f"{path}{dim.name}"  # a dim below several options has a label below each
+        if dim.kind == "choice":
+            options = [
+                {"": option} | {child.name: expression(child, f"{label}={option}/") for child in below.get((dim.name, option), [])}
+                for option in dim.choices
+            ]
+            return hp.choice(label, options)
+        if dim.kind == "int":
+            return hp.uniformint(label, dim.low, dim.high)
+        if dim.kind == "logint":
+            return hp.qloguniform(label, math.log(dim.low), math.log(dim.high), 1)
+        if dim.kind == "log":
+            return hp.loguniform(label, math.log(dim.low), math.log(dim.high))
+        return hp.uniform(label, dim.low, dim.high)
+
+    dims = {dim.name: dim for dim in task.dims}
+    space = {dim.name: expression(dim, "") for dim in task.dims if dim.when is None}
+    domain = hyperopt.Domain(lambda params: 0.0, space)
+    trials = hyperopt.Trials()
+    seeds = np.random.default_rng(task.seed)
+
+    def flat(nested: dict[str, Any]) -> Params:
+        params: Params = {}
+        for name, value in nested.items():
+            if isinstance(value, dict):
+                params[name] = value[""]
+                params |= flat({inner: v for inner, v in value.items() if inner})
+            else:
+                dim = dims[name]
+                inside = min(dim.high, max(dim.low, value))
+                params[name] = int(inside) if dim.kind in ("int", "logint") else float(inside)
+        return params
+
+    def ask() -> tuple[Any, Params]:
+        document = hyperopt.tpe.suggest(trials.new_trial_ids(1), domain, trials, int(seeds.integers(2**31 - 1)))[0]
+        values = {label: found[0] for label, found in document["misc"]["vals"].items() if found}
+        return document, flat(hyperopt.space_eval(space, values))
+
+    def tell(document: Any, y: float) -> None:
+        failed = not math.isfinite(y)
+        document["result"] = {"status": hyperopt.STATUS_FAIL} if failed else {"status": hyperopt.STATUS_OK, "loss": y}
+        document["state"] = hyperopt.JOB_STATE_DONE
+        trials.insert_trial_docs([document])
+        trials.refresh()
+
+    return Peer("hyperopt", version("hyperopt"), ask, tell)
 
 
 def _one_thread() -> None:
@@ -257,6 +327,10 @@ TUNERS: dict[str, Tuner] = {
     OURS: Tuner("jaxhp", ours(None)),
     "random": Tuner("jaxhp", ours(jaxhp.random_search)),
     "optuna-tpe": Tuner("optuna", optuna("TPESampler")),
+    "jaxhp-tpe": Tuner("jaxhp", ours(lambda: jaxhp.tpe())),
+    "rustuna-tpe": Tuner("rustuna", rustuna("TPESampler")),
+    "hyperopt-tpe": Tuner("hyperopt", hyperopt),
+    "jaxhp-cma": Tuner("jaxhp", ours(lambda: jaxhp.cma_es())),
     "optuna-cmaes": Tuner("optuna", optuna("CmaEsSampler")),
     "nevergrad": Tuner("nevergrad", nevergrad),
     "optuna-gp": Tuner("optuna", optuna("GPSampler")),

@@ -3,13 +3,12 @@
 
 #include <pybind11/numpy.h>
 
-#include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "borrow.hpp"
 #include "dims.hpp"
+#include "memory.hpp"
 
 namespace jaxhp {
 
@@ -18,17 +17,7 @@ namespace {
 using Array = py::array_t<double, py::array::c_style>;
 using Indices = py::array_t<std::int64_t, py::array::c_style>;
 
-constexpr std::size_t ALIGNMENT = 64;
 constexpr std::uint64_t MOST_CANDIDATES = 1u << 24;
-
-struct Aligned {
-    void operator()(unsigned char* memory) const { ::operator delete[](memory, std::align_val_t{ALIGNMENT}); }
-};
-using Memory = std::unique_ptr<unsigned char[], Aligned>;
-
-Memory allocate(std::size_t bytes) {
-    return Memory(static_cast<unsigned char*>(::operator new[](bytes, std::align_val_t{ALIGNMENT})));
-}
 
 Array empty(std::size_t n) { return Array(static_cast<py::ssize_t>(n)); }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_parzen.hpp"
 #include "bind_search.hpp"
 #include "borrow.hpp"
 #include "dims.hpp"
@@ -206,4 +207,5 @@ PYBIND11_MODULE(_core, m) {
             "encode", [kernel](const EncodedDims& dims, const py::object& x) { return encode(kernel, dims, x); },
             py::arg("x"), "(n, d) points of plain values; NaN where x is.");
     bind_search(m, kernel);
+    bind_parzen(m, kernel);
 }

@@ -8,7 +8,7 @@
 
 namespace jaxhp::JAXHP_ISA {
 
-enum Use : std::uint64_t { SHIFT = 1, LOCAL = 2, FILL = 3, REPLACEMENT = 4, FEATURE = 5 };
+enum Use : std::uint64_t { SHIFT = 1, LOCAL = 2, FILL = 3, REPLACEMENT = 4, FEATURE = 5, PROPOSAL = 6 };
 
 struct Stream {
     DrawName name;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "check.hpp"
+#include "random_dims.hpp"
 #include "search_case.hpp"
 
 namespace {
@@ -14,8 +15,6 @@ namespace {
 using namespace jaxhp;
 
 using Random = std::mt19937_64;
-
-std::size_t below(Random& random, std::size_t n) { return static_cast<std::size_t>(random() % n); }
 
 double hostile(Random& random) {
     constexpr double values[] = {0.0,   -0.0,   1.0,  -1.0, 1e-300, 5e-324, 1e300, -1e300, 1e30, -1e30, 1e-30, 0.5,
@@ -28,26 +27,6 @@ void spoil(Random& random, std::vector<double>& values) {
     if (values.empty()) return;
     const std::size_t count = below(random, 4) == 0 ? values.size() : 1 + below(random, 3);
     for (std::size_t i = 0; i < count; ++i) values[below(random, values.size())] = hostile(random);
-}
-
-EncodedDims random_dims(Random& random, std::size_t d) {
-    std::vector<std::int8_t> kind(d);
-    std::vector<double> low(d), high(d);
-    std::vector<std::int64_t> levels(d);
-    std::vector<std::int32_t> parent(d, -1);
-    for (std::size_t j = 0; j < d; ++j) {
-        kind[j] = static_cast<std::int8_t>(below(random, 6));
-        constexpr std::int64_t counts[] = {1, 2, 3, 5, 17, 33, 70, 1000};
-        levels[j] = kind[j] <= FLOAT_LOG ? 0 : counts[below(random, 8)];
-        low[j] = 1;
-        high[j] = levels[j] > 0 ? static_cast<double>(levels[j]) : 2.0;
-        if (j == 0 || below(random, 3) != 0) continue;
-        const std::size_t candidate = below(random, j);
-        if (kind[candidate] > FLOAT_LOG && kind[candidate] != GRID_LOG) parent[j] = static_cast<std::int32_t>(candidate);
-    }
-    std::vector<std::uint8_t> allowed(d * 1000);
-    for (std::uint8_t& entry : allowed) entry = random() % 2;
-    return EncodedDims(kind, low, high, levels, parent, allowed);
 }
 
 SearchCase random_case(Random& random) {

@@ -5,6 +5,7 @@
 #include "maximize.hpp"
 #include "philox.hpp"
 #include "ppf.hpp"
+#include "propose.hpp"
 #include "sobol.hpp"
 #include "transform.hpp"
 
@@ -31,6 +32,10 @@ Kernel table() {
     kernel.evaluate = evaluate_acquisition;
     kernel.maximize = maximize;
     kernel.best_of = best_of;
+    kernel.density_memory = density_memory;
+    kernel.proposal_memory = proposal_memory;
+    kernel.log_density = log_density;
+    kernel.propose = propose;
     return kernel;
 }
 

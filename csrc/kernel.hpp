@@ -113,6 +113,33 @@ struct Found {
     std::size_t evaluated;  // values with gradients
 };
 
+// A Parzen estimator over some rows of a table of points (parzen.hpp).
+struct ParzenView {
+    const double* u;             // (., d) canonical points: NaN where inactive
+    const std::int64_t* rows;    // (n,) those that it stands on
+    std::size_t n;
+    const double* weights;       // (n,) above 0
+    double prior;                // weight of the prior's kernel, above 0
+    const double* bandwidth;     // (d,) in (0, 1]: a deviation; of a category, the probability of another one
+};
+
+// Densities of better and worse points for one outcome. log r = -log(share + (1 - share) worse / better) is added up.
+struct RatioView {
+    ParzenView better;
+    ParzenView worse;
+    double share;  // of the better points, in [0, 1)
+};
+
+// How to look for a point where the sum of log ratios is large (propose.hpp).
+struct ProposalView {
+    DimsView dims;
+    const RatioView* ratios;
+    std::size_t ratio_count;
+    std::size_t candidates;  // draws from the densities of better points, in turn
+    DrawName draw;
+};
+
+constexpr std::size_t MOST_RATIOS = 64;
 constexpr std::size_t MOST_POSTERIORS = 16;
 constexpr std::size_t MOST_STARTS = 32;
 
@@ -146,6 +173,13 @@ struct Kernel {
     Found (*maximize)(const AcquisitionView& acquisition, const SearchView& view, unsigned char* memory, double* out);
     std::size_t (*best_of)(const AcquisitionView& view, const double* u, std::size_t m, unsigned char* memory,
                            std::size_t wanted, std::size_t* chosen, double* values, std::size_t* scored);
+    std::size_t (*density_memory)(const DimsView& dims, const ParzenView& view);
+    std::size_t (*proposal_memory)(const ProposalView& view);
+    // (m,) log densities of canonical points u (m, d).
+    void (*log_density)(const DimsView& dims, const ParzenView& view, const double* u, std::size_t m, unsigned char* memory,
+                        double* out);
+    // (candidates, d) canonical points, best first, and their scores.
+    void (*propose)(const ProposalView& view, unsigned char* memory, double* out, double* scores);
 };
 
 }  // namespace jaxhp

@@ -120,7 +120,20 @@ inline Double exp_minus(Double x) {
     return reinterpret_cast<Double>(reinterpret_cast<Int64>(p) + (reinterpret_cast<Int64>(t) << 52));
 }
 
-// log x for normal x > 0.
+// log x for normal x > 0: log m = 2 atanh(s) with s = (m - 1) / (m + 1) of the mantissa m in [sqrt(1/2), sqrt(2)).
+inline Double log(Double x) {
+    const Int64 bits = reinterpret_cast<Int64>(x);
+    const Int64 exponent = (bits - 0x3fe6a09e667f3bcd) >> 52;
+    const Double f = reinterpret_cast<Double>(bits - (exponent << 52)) - 1.0;
+    const Double s = f / (f + 2.0);
+    const Double square = s * s;
+    Double p = broadcast(1.0 / 23);
+    for (int i = 21; i >= 3; i -= 2) p = fma(p, square, broadcast(1.0 / i));
+    const Double k = __builtin_convertvector(exponent, Double);
+    const Double small = fma(k, broadcast(1.90821492927058770002e-10), 2.0 * s * square * p);
+    return fma(k, broadcast(6.93147180369123816490e-1), small + 2.0 * s);
+}
+
 inline Float log(Float x) {
     const Int32 bits = reinterpret_cast<Int32>(x);
     const Int32 exponent = (bits - 0x3f3504f3) >> 23;  // mantissa in [sqrt(1/2), sqrt(2))

@@ -3,7 +3,7 @@
 A wrong dtype or layout is a TypeError, a wrong shape or value a ValueError; both name the argument and what was seen.
 """
 
-from typing import SupportsIndex, final
+from typing import SupportsIndex, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,28 @@ def maximize(
     number: SupportsIndex,
 ) -> tuple[npt.NDArray[np.float64], float, int, int, int]:
     """u (d,) canonical, value, how (csrc/kernel.hpp, How), points scored exactly, values with gradients."""
+
+# rows (n,), weights (n,), weight of the prior, bandwidth (d,)
+Estimator: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], float, npt.NDArray[np.float64]]
+
+def log_density(
+    dims: EncodedDims, u: npt.NDArray[np.float64], estimator: Estimator, at: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(m,) log densities at canonical points (m, d) of a Parzen estimator over rows of u (n, d) (csrc/parzen.hpp)."""
+
+def propose(
+    dims: EncodedDims,
+    u: npt.NDArray[np.float64],
+    ratios: tuple[tuple[Estimator, Estimator, float], ...],
+    candidates: SupportsIndex,
+    seed: SupportsIndex,
+    purpose: SupportsIndex,
+    number: SupportsIndex,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Canonical points (candidates, d), best first, and their scores (candidates,).
+
+    A score is the sum over ratios (better, worse, share) of -log(share + (1 - share) worse / better) (csrc/propose.hpp).
+    """
 
 @final
 class EncodedDims:

@@ -14,6 +14,7 @@ from jaxhp.samplers._nsga2 import nsga2
 from jaxhp.samplers._random import random_search
 from jaxhp.samplers._regularized_evolution import regularized_evolution
 from jaxhp.samplers._sobol import sobol, startup, startup_size
+from jaxhp.samplers._tpe import tpe
 from jaxhp.samplers._warm_start import warm_start
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "sobol",
     "startup",
     "startup_size",
+    "tpe",
     "warm_start",
 ]
