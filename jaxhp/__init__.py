@@ -38,6 +38,7 @@ _MODULE_OF = {
     "mixture": "samplers",
     "freeze": "samplers",
     "hypergradient_descent": "samplers",
+    "tpe": "samplers",
     "differential_evolution": "samplers",
     "regularized_evolution": "samplers",
     "warm_start": "samplers",

@@ -50,6 +50,7 @@ from jaxhp.samplers import random_search as random_search
 from jaxhp.samplers import regularized_evolution as regularized_evolution
 from jaxhp.samplers import sequence as sequence
 from jaxhp.samplers import sobol as sobol
+from jaxhp.samplers import tpe as tpe
 from jaxhp.samplers import warm_start as warm_start
 from jaxhp.schedulers import Schedule as Schedule
 from jaxhp.schedulers import asha as asha

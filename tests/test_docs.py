@@ -26,6 +26,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
         "optim.md",
         "schedulers.md",
         "structure.md",
+        "tpe.md",
     ],
 )
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,8 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "bayes_summed": partial(jaxhp.bayes, ["logei", "thompson"], active=16),
     "bayes_sequence": lambda: jaxhp.sequence((jaxhp.sobol(), 6), (jaxhp.bayes(active=16), None), (jaxhp.random_search(), None)),
     "bayes_mixture": lambda: jaxhp.mixture((freezing(jaxhp.bayes(active=16)), 1), (jaxhp.warm_start(jaxhp.bayes("ucb"), foreign()), 2)),
+    "tpe": jaxhp.tpe,
+    "tpe_weighed": lambda: jaxhp.tpe("sqrt", candidates=8, weights="rank"),
     "sequence": lambda: jaxhp.sequence((jaxhp.sobol(), 5), (jaxhp.grid_search(2), None), (jaxhp.random_search(), None)),
     "mixture": lambda: jaxhp.mixture((jaxhp.grid_search(3), 1), (jaxhp.coarse_to_fine(2, 2), 2.5), (jaxhp.sobol(), 1)),
     "freeze": lambda: freezing(jaxhp.coarse_to_fine(3, 2)),
