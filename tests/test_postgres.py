@@ -1,5 +1,6 @@
 """PostgreSQL as a home: many processes, lost connections and lost answers, restarts, hostile tables, and what the door says."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def test_forked_writers_lose_nothing_and_batches_stay_together(url, log, writers
     for writer in range(writers):
         mine = [(at, r["i"], r["part"]) for at, r in enumerate(records) if r["writer"] == writer]
         assert [(i, part) for _, i, part in mine] == [(i, part) for i in range(each) for part in range(1 + i % 2)]
-        assert all(b[0] == a[0] + 1 for a, b in zip(mine, mine[1:], strict=False) if b[2] == 1)
+        assert all(b[0] == a[0] + 1 for a, b in itertools.pairwise(mine) if b[2] == 1)
     assert sum(r["writer"] == -1 for r in records) == 1 + writers
 
 
@@ -283,7 +284,7 @@ def test_a_server_that_is_not_there_is_an_error_at_once():
 def test_a_user_who_may_create_nothing_is_told_what_to_grant(postgres, url):
     postgres.run("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN")
     guest = str(sa.make_url(url).set(username="guest", password=None))
-    with pytest.raises(StorageError, match="permission denied.*grant it CREATE on the database"):
+    with pytest.raises(StorageError, match=r"permission denied.*grant it CREATE on the database"):
         open_log(guest)
 
 
