@@ -95,6 +95,12 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "cma_es_warm": lambda: jaxhp.mixture(
         (jaxhp.warm_start(jaxhp.cma_es(popsize=4, restarts="ipop", separable=True), foreign()), 2), (jaxhp.sobol(), 1)
     ),
+    "differential_evolution": partial(jaxhp.differential_evolution, population=6),
+    "differential_evolution_mixture": lambda: jaxhp.mixture(
+        (freezing(jaxhp.differential_evolution("rand/1", population=4, mutation=(0.5, 1.0), crossover=0.9)), 1),
+        (jaxhp.warm_start(jaxhp.differential_evolution("current-to-pbest/1", population=6), foreign()), 2),
+    ),
+    "regularized_evolution": partial(jaxhp.regularized_evolution, 6, 3),
     "sequence": lambda: jaxhp.sequence((jaxhp.sobol(), 5), (jaxhp.grid_search(2), None), (jaxhp.random_search(), None)),
     "mixture": lambda: jaxhp.mixture((jaxhp.grid_search(3), 1), (jaxhp.coarse_to_fine(2, 2), 2.5), (jaxhp.sobol(), 1)),
     "freeze": lambda: freezing(jaxhp.coarse_to_fine(3, 2)),
@@ -109,7 +115,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
 LOGS = {"memory": lambda folder, number: MemoryLog(), "sqlite": lambda folder, number: open_log(f"sqlite:///{folder}/{number}.db")}
 
 
-ONE_OBJECTIVE = ("bayes", "cma_es")  # words in the names of those that refuse several
+ONE_OBJECTIVE = ("bayes", "cma_es", "evolution")  # words in the names of those that refuse several
 
 # A predicate is called for every candidate, so plain bayes stands there for its acquisitions.
 VARIANTS = ("bayes_ucb", "bayes_logpi", "bayes_thompson", "bayes_summed")

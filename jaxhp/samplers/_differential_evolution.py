@@ -44,7 +44,7 @@ LEAST: Final = 4  # members that a difference needs
 PBEST: Final = 0.2  # largest part of the members that x_p is drawn from
 HISTORY: Final = 5  # pairs (F, CR) remembered
 SPREAD: Final = 0.1  # of F and CR around a remembered pair
-ATTEMPTS: Final = 16  # proposals that were asked before, until one is taken
+ATTEMPTS: Final = 8  # proposals that were asked before, until one is taken
 _U64: Final = (1 << 64) - 1
 
 
@@ -65,6 +65,7 @@ class EvolutionState:
         self.space = problem.space
         self.seed = seed
         self.stochastic = problem.stochastic
+        self.size = problem.space.size  # configurations there are
         self.merits = Merits(problem.outcomes)
         self.slots: list[int] = []  # the numbers of the members
         self.asked: dict[int, Proposal] = {}  # by number, while they wait or are members
@@ -129,7 +130,7 @@ def differential_evolution(
         for attempt in range(ATTEMPTS):
             found = evolved(state, number, slot, rng(state.seed, number, "differential_evolution", attempt))
             key = keys(found.u[None])[0]
-            if state.stochastic or (key not in state.seen and key not in taken):
+            if state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken):
                 return found
         return found if found is not None else _start_point(state, number)
 

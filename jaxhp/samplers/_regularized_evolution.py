@@ -31,7 +31,7 @@ from jaxhp.space import Space
 
 START: Final = 20  # trials before the first child, or the population if that is smaller
 STEP: Final = 0.2  # of a number, in u
-ATTEMPTS: Final = 64  # children that were asked before, or are not feasible, until one is taken
+ATTEMPTS: Final = 32  # children that were asked before, or are not feasible, until one is taken
 
 
 class EvolutionState:
@@ -41,6 +41,7 @@ class EvolutionState:
         self.space = problem.space
         self.seed = seed
         self.stochastic = problem.stochastic
+        self.size = problem.space.size  # configurations there are
         self.start = startup().init(problem, seed)
         self.merits = Merits(problem.outcomes)
         self.members: deque[int] = deque(maxlen=population)  # numbers, the oldest first
@@ -125,7 +126,7 @@ def _child(state: EvolutionState, number: int, taken: set[bytes], tournament: in
         if not state.space.feasible(u[None])[0]:
             continue
         key = keys(u[None])[0]
-        if state.stochastic or (key not in state.seen and key not in taken):
+        if state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken):
             return u
         feasible = u if feasible is None else feasible
     return _start_point(state, number) if feasible is None else feasible
