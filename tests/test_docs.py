@@ -30,6 +30,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
         "schedulers.md",
         "structure.md",
         "tpe.md",
+        "workers.md",
     ],
 )
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
