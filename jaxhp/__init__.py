@@ -87,6 +87,7 @@ _MODULE_OF = {
     "LogConflict": "errors",
     "LeaseLost": "errors",
     "ObjectiveError": "errors",
+    "WorkerLost": "errors",
     "MissingExtra": "errors",
 }
 _MODULES = ("analysis", "errors", "interop", "pareto", "report", "samplers", "schedulers", "space", "storage", "study", "testing", "train")

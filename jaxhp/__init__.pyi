@@ -35,6 +35,7 @@ from jaxhp.errors import SpaceExhausted as SpaceExhausted
 from jaxhp.errors import StorageError as StorageError
 from jaxhp.errors import StudyError as StudyError
 from jaxhp.errors import TrainableError as TrainableError
+from jaxhp.errors import WorkerLost as WorkerLost
 from jaxhp.pareto import pareto_front as pareto_front
 from jaxhp.samplers import auto as auto
 from jaxhp.samplers import bayes as bayes

@@ -1,41 +1,33 @@
-"""The loop of `Study.optimize`: ask, run the objective, tell, in this thread or in several.
+"""The loop of `Study.optimize`: ask, run the objective, tell, in this thread, in several, or through an executor.
 
-One thread (the caller's) talks to the study and decides; worker threads only run objectives. An interrupt releases
+One thread (the caller's) talks to the study and decides; a crew (`_crew.py`) only runs objectives. An interrupt releases
 every running trial, so that the next run takes up the same numbers and configurations.
 """
 
 from __future__ import annotations
 
 import queue
-import threading
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from jaxhp._slopes import parted
-from jaxhp.errors import LeaseLost, ObjectiveError, SpaceExhausted, StudyError
+from jaxhp._crew import Crew, Hired, Result, Threads, places
+from jaxhp._errand import Errand, Objective, evaluated
+from jaxhp.errors import LeaseLost, ObjectiveError, SpaceExhausted, StudyError, WorkerLost
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
     from jaxhp.study import Study
 
-Value: TypeAlias = float | Mapping[str, float]
-Objective: TypeAlias = Callable[[Trial], Value | tuple[Value, Mapping[str, float]]]  # alone, or with its slopes
 Callback: TypeAlias = Callable[["Study", Trial], None]
 Until: TypeAlias = Callable[["Study"], bool]
 
 _POLL = 0.2  # seconds between looks at what other processes did
-
-
-class _Result(NamedTuple):
-    trial: Trial
-    value: Value | None
-    error: BaseException | None
-    gradient: Mapping[str, float] | None = None
 
 
 def run(
@@ -44,7 +36,8 @@ def run(
     trials: int | None,
     more: int | None,
     timeout: float | None,
-    workers: int,
+    workers: int | None,
+    executor: Executor | None,
     callbacks: tuple[Callback, ...],
     trial_timeout: float | None,
     raise_errors: bool,
@@ -52,6 +45,10 @@ def run(
     until: Until | None = None,
 ) -> None:
     """See `Study.optimize`."""
+    if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
+        raise StudyError(f"executor: expected a concurrent.futures.Executor such as ProcessPoolExecutor(4), got {executor!r}")
+    if workers is None:
+        workers = 1 if executor is None else places(executor)
     _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed, until)
     study._session.reclaim()
     if study._fold.halted is not None:
@@ -59,22 +56,29 @@ def run(
         warnings.warn(f"study {study.name!r} is {word} until study.resume(), or `jaxhp resume`", UserWarning, stacklevel=3)
     target = study._fold.told + more if more is not None else trials
     deadline = None if timeout is None else time.monotonic() + timeout
-    inline = workers == 1 and trial_timeout is None
-    results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+    inline = executor is None and workers == 1 and trial_timeout is None
+    errand = Errand(objective, study)
+    crew: Crew = Threads(errand) if executor is None else Hired(executor, errand)
+    broken: BaseException | None = None  # why the executor takes no more
     running: dict[int, tuple[Trial, float]] = {}  # number -> trial, start
     tally = _Tally(max_failed)
     open_ended = until is None or not study._fold.told or not until(study)  # until the space is exhausted, or `until` is true
 
-    def settle(result: _Result) -> None:
-        nonlocal open_ended
+    def settle(result: Result) -> None:
+        nonlocal open_ended, broken
         trial = result.trial
+        crew.drop(trial.number)
+        if isinstance(result.error, BrokenExecutor):
+            open_ended, broken = False, result.error
         try:
-            error = _told(study, result)
+            error = _lost(study, result) if result.lost else _told(study, result)
         except LeaseLost as e:  # another worker has the trial, or had it; the study goes on
             running.pop(trial.number, None)
             warnings.warn(str(e), UserWarning, stacklevel=2)
             return
         running.pop(trial.number, None)
+        if trial.number not in study._fold.final_row:  # lost, and to be run again
+            return
         for callback in callbacks:
             callback(study, trial)
         if error is not None and raise_errors:
@@ -83,7 +87,7 @@ def run(
         if open_ended and until is not None and until(study):
             open_ended = False
 
-    with _released_on_interrupt(study, running):
+    with _released_on_interrupt(study, crew, running):
         while True:
             may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             while may_start and len(running) < workers and _room(study, target) and study._session.waits_for() is None:
@@ -102,11 +106,9 @@ def run(
                 trial = asked[0]
                 running[trial.number] = (trial, time.monotonic())
                 if inline:
-                    settle(_evaluate(objective, trial))
+                    settle(_here(objective, trial))
                 else:
-                    threading.Thread(
-                        target=lambda t=trial: results.put(_evaluate(objective, t)), daemon=True, name=f"trial-{trial.number}"
-                    ).start()
+                    crew.start(trial)
                 may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             if not running:
                 # Paused; or, with a lag, another process holds the result that is due.
@@ -114,19 +116,22 @@ def run(
                     time.sleep(_POLL)
                     study._session.reclaim()
                     continue
+                if broken is not None:
+                    raise WorkerLost(_how_it_broke(study, executor, broken)) from broken
                 return
+            crew.look()
             try:
-                result = results.get(timeout=_POLL)
+                result = crew.results.get(timeout=_POLL)
             except queue.Empty:
                 result = None
-            if result is not None and result.trial.number in running:  # else it came after its timeout
+            if result is not None and running.get(result.trial.number, (None,))[0] is result.trial:  # else it came after its timeout
                 settle(result)
             for trial, started in list(running.values()):
                 if trial_timeout is not None and time.monotonic() - started > trial_timeout:
-                    settle(_Result(trial, None, TimeoutError(f"trial {trial.number} ran longer than trial_timeout={trial_timeout:g} s")))
+                    settle(Result(trial, error=TimeoutError(f"trial {trial.number} ran longer than trial_timeout={trial_timeout:g} s")))
 
 
-def _told(study: Study, result: _Result) -> BaseException | None:
+def _told(study: Study, result: Result) -> BaseException | None:
     """Tells a result, and returns why the trial failed, if it did.
 
     Raises:
@@ -135,6 +140,8 @@ def _told(study: Study, result: _Result) -> BaseException | None:
     error = result.error
     if error is None:
         try:
+            for step, value in result.reports:
+                study.report(result.trial, step, value)
             study.tell(result.trial, result.value, gradient=result.gradient)
         except LeaseLost:
             raise
@@ -143,16 +150,32 @@ def _told(study: Study, result: _Result) -> BaseException | None:
                 raise
             error = e
     if error is not None:
-        study.tell(result.trial, error="".join(traceback.format_exception(error)))
+        study.tell(result.trial, error=result.text or "".join(traceback.format_exception(error)))
     return error
 
 
-def _evaluate(objective: Objective, trial: Trial) -> _Result:
-    try:
-        value, gradient = parted(objective(trial))
-        return _Result(trial, value, None, gradient)
-    except Exception as e:  # a failed objective is data
-        return _Result(trial, None, e)
+def _lost(study: Study, result: Result) -> BaseException | None:
+    """Gives a trial back whose worker is gone, or fails it, by `Leases.requeue`; returns why it failed, if it did."""
+    number, error = result.trial.number, result.error
+    reason = f"its worker was lost: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".removesuffix(": ")
+    study._session.lose(number, reason)
+    if number not in study._fold.final_row:
+        return None
+    study._finished(number, result.trial)
+    return error
+
+
+def _how_it_broke(study: Study, executor: Executor | None, error: BaseException) -> str:
+    waiting = len(study._fold.released)
+    return (
+        f"{type(executor).__name__} broke: {str(error).rstrip('.') or type(error).__name__}. A worker died: out of memory, killed, or a "
+        f"crash in compiled code? What was told is safe; {waiting} trials are run again by the next study.optimize(..., executor=a new one)"
+    )
+
+
+def _here(objective: Objective, trial: Trial) -> Result:
+    returned = evaluated(objective, trial)
+    return Result(trial, returned.value, returned.error, returned.gradient)
 
 
 def _room(study: Study, target: int | None) -> bool:
@@ -188,10 +211,11 @@ class _Tally:
 
 
 @contextmanager
-def _released_on_interrupt(study: Study, running: dict[int, tuple[Trial, float]]) -> Iterator[None]:
+def _released_on_interrupt(study: Study, crew: Crew, running: dict[int, tuple[Trial, float]]) -> Iterator[None]:
     try:
         yield
     except BaseException as e:
+        crew.leave()
         study._session.sync()  # what was interrupted may be in the log already
         reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
         for number in running:

@@ -208,6 +208,12 @@ class Session:
             time.sleep(min(0.5, self.leases.beat / 4))
         return False
 
+    def lose(self, number: int, reason: str) -> None:
+        """Takes a trial of this process from whoever ran it and is gone."""
+        me = self.owner()
+        while self.fold.pending(number) and self.fold.owner.get(number, ("",))[0] == me and not self.claim([self._lost(number, reason)]):
+            self.sync()
+
     def _lost(self, number: int, reason: str) -> Record:
         """The record that takes a trial from its owner: to be run again, or failed after it was lost too often."""
         fold, requeue = self.fold, self.leases.requeue if self.leases is not None else 1

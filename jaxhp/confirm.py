@@ -20,7 +20,7 @@ from jaxhp.errors import StudyError
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
-    from jaxhp._run import Objective
+    from jaxhp._errand import Objective
     from jaxhp.study import Study
 
 

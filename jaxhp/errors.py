@@ -43,6 +43,10 @@ class LeaseLost(StudyError):
     """A result came after its trial was taken from its worker and given to another; it is kept in the log, and does not count."""
 
 
+class WorkerLost(JaxhpError):
+    """An executor lost the worker that ran a trial, or broke; the trial is run again (see `Leases.requeue`)."""
+
+
 class ObjectiveError(JaxhpError):
     """Too many trials in a row failed; the message summarises them."""
 

@@ -31,10 +31,13 @@ from jaxhp.storage import Log, open_log
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas as pd
 
+    from jaxhp._errand import Objective
     from jaxhp._parts import PartObjective
-    from jaxhp._run import Callback, Objective, Until
+    from jaxhp._run import Callback, Until
     from jaxhp._stage import Stage
     from jaxhp._training import SegmentCallback, Training
     from jaxhp.analysis import Explanation, Forecast
@@ -447,7 +450,8 @@ class Study:
         *,
         more: int | None = None,
         timeout: float | None = None,
-        workers: int = 1,
+        workers: int | None = None,
+        executor: Executor | None = None,
         callbacks: Sequence[Callback] = (),
         trial_timeout: float | None = None,
         raise_errors: bool = False,
@@ -461,9 +465,13 @@ class Study:
         Args:
             trials: how many trials the study shall hold in all; `more` counts from now instead. Neither: until `timeout` or the space ends.
             timeout: seconds after which no new trial starts.
-            workers: threads that run the objective side by side.
+            workers: threads that run the objective side by side, 1 by default; of an executor, how many trials it is given at once, by
+                default as many as it runs.
+            executor: any `concurrent.futures.Executor` that runs the objective: threads, processes, loky's, Dask's, mpi4py's, submitit's,
+                or `jaxhp.interop.ray.Executor` (docs/executors.md). It stays open.
             callbacks: each is called as `callback(study, trial)` after a trial is told.
-            trial_timeout: seconds after which a trial is recorded as failed (its thread is abandoned: Python cannot stop it).
+            trial_timeout: seconds after which a trial is recorded as failed, those that it waits in an executor's queue included (its
+                thread or process is abandoned: Python cannot stop it).
             raise_errors: re-raise an exception of the objective after recording it, instead of going on.
             max_failed: stop when, after five trials, more than this share raised or timed out.
             until: asked after each told trial, first where some are told: once `until(study)` is true, no trial starts (`jaxhp.enough`).
@@ -472,11 +480,13 @@ class Study:
             The study, for `study.optimize(...).best`.
 
         Raises:
-            StudyError: an argument is not valid. ObjectiveError: too many trials failed; what was told is safe.
+            StudyError: an argument is not valid, or the objective cannot be sent. ObjectiveError: too many trials failed; what was told is
+                safe. WorkerLost: the executor broke; what was told is safe, and the rest is run again by the next call.
         """
         from jaxhp._run import run
 
-        run(self, objective, trials, more, timeout, workers, tuple(callbacks), trial_timeout, raise_errors, max_failed, until)
+        calls = tuple(callbacks)
+        run(self, objective, trials, more, timeout, workers, executor, calls, trial_timeout, raise_errors, max_failed, until)
         return self
 
     def optimize_in_parts(

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from jaxhp._rng import rng
-from jaxhp._types import Floats, Params, Status
+from jaxhp._types import Floats, Outcome, Params, Status
 from jaxhp.errors import StudyError
+from jaxhp.space import Space
 
-if TYPE_CHECKING:
-    from jaxhp.study import Study
+
+class Home(Protocol):
+    """What a trial needs of its study, which may be elsewhere."""
+
+    @property
+    def space(self) -> Space:
+        """The search space."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """The seed that names every draw."""
+        ...
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The metrics."""
+        ...
+
+    def report(self, trial: Trial, step: float, value: float | Mapping[str, float]) -> bool:
+        """Records an intermediate value; True when the trial is to end."""
+        ...
 
 
 class Trial:
@@ -49,7 +71,7 @@ class Trial:
 
     def __init__(
         self,
-        study: Study,
+        study: Home,
         number: int,
         u: Floats,
         params: Params | None = None,

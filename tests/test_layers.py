@@ -20,6 +20,8 @@ STOREYS = {
         [
             "_berths",
             "_course",
+            "_crew",
+            "_errand",
             "_fold",
             "_grading",
             "_frame",
@@ -41,7 +43,7 @@ STOREYS = {
         ],
         3,
     ),  # parts of a study
-    **dict.fromkeys(["cli", "__main__", "report", "dashboard", "interop", "executors", "testing"], 4),
+    **dict.fromkeys(["cli", "__main__", "report", "dashboard", "interop", "testing"], 4),
 }
 
 # Where an outside library may be imported: itself a module, or a package with all of its modules.
@@ -60,6 +62,7 @@ DOORS = {
     "tensorboardX": {"interop._tensorboard"},
     "wandb": {"interop._wandb"},
     "optuna": {"interop.optuna"},
+    "cloudpickle": {"_errand"},
     "pandas": {"_frame"},
     "hypothesis": {"testing"},
 }

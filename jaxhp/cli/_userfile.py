@@ -19,7 +19,7 @@ from jaxhp._types import Params, Sampler, Scheduler
 from jaxhp.errors import JaxhpError, StudyError
 
 if TYPE_CHECKING:
-    from jaxhp._run import Objective
+    from jaxhp._errand import Objective
     from jaxhp.space import Space
     from jaxhp.train import Trainable
 

@@ -110,6 +110,12 @@ class SqlLog:
             raise
         _open_logs.add(self)
 
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        """Elsewhere, a log is opened anew: what is sent is where it lies."""
+        from jaxhp.storage import open_log
+
+        return open_log, (self._home.engine.url.render_as_string(hide_password=False),)
+
     def read(self, study: str, since: int = 0) -> list[Record]:
         """Records since, since + 1, ... of a study, in order; [] for an unknown one.
 
