@@ -28,6 +28,7 @@ from jaxhp.samplers._cma_warm_start import promising, promising_categories
 from jaxhp.samplers._fidelity import END, Fidelity
 
 SEPARABLE_FROM: Final = 200  # numeric parameters above which C is diagonal by default
+HASTE: Final = 1.4  # of the tutorial's learning rates and damping, where there are floats alone (docs/cma_es.md)
 _MENDED: Final = -1  # in place of the generation of a draw
 _GUESTS: Final = 4  # populations of guests that are kept before the worse ones are dropped
 
@@ -79,6 +80,7 @@ class CmaState:
         self.floats = np.isin(np.arange(self.n), self.layout.bounded)  # (n,)
         self.discrete = len(self.layout.cells.at) + len(self.layout.levels)
         self.least = least_probability(self.layout.levels, self.discrete)  # (c,)
+        self.haste = 1.0 if self.discrete else HASTE
         self.separable = self.n > SEPARABLE_FROM if options.separable == "auto" else bool(options.separable)
         self.objective = next(i for i, o in enumerate(problem.outcomes) if o.threshold is None)
         self.thresholds = [(i, o.sign * o.threshold) for i, o in enumerate(problem.outcomes) if o.threshold is not None]
@@ -95,7 +97,7 @@ class CmaState:
     def _begin(self, run: restarting.Run) -> None:
         """The first distribution of a run."""
         self.run, self.stale = run, False
-        self.strategy = strategy(max(self.n, 1), run.popsize, self.options.active, self.separable)
+        self.strategy = strategy(max(self.n, 1), run.popsize, self.options.active, self.separable, self.haste)
         self.search = isotropic(self.strategy, self.centre if run.start is None else run.start, run.sigma)
         self.categories = uniform_categories(self.layout.levels)
         self.usual = self.default  # (c,) categories of trial 0

@@ -59,8 +59,8 @@ def default_popsize(n: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def strategy(n: int, popsize: int, active: bool = True, separable: bool = False) -> Strategy:
-    """The constants for n coordinates and a population.
+def strategy(n: int, popsize: int, active: bool = True, separable: bool = False, haste: float = 1.0) -> Strategy:
+    """The constants for n coordinates and a population; `haste` multiplies the learning rates and divides the damping (1: the tutorial's).
 
     >>> made = strategy(10, default_popsize(10))
     >>> made.popsize, made.mu, round(float(made.weights[:5].sum()), 12), round(made.c_1, 4)
@@ -72,9 +72,7 @@ def strategy(n: int, popsize: int, active: bool = True, separable: bool = False)
     mu_eff_minus = float(raw[mu:].sum() ** 2 / (raw[mu:] ** 2).sum())
     c_1 = 2.0 / ((n + 1.3) ** 2 + mu_eff)  # (57)
     c_mu = min(1.0 - c_1 - 1e-8, 2.0 * (mu_eff - 2.0 + 1.0 / mu_eff) / ((n + 2.0) ** 2 + mu_eff))  # (58)
-    if separable:
-        faster = (n + 2.0) / 3.0
-        c_1, c_mu = _scaled_rates(c_1 * faster, c_mu * faster)
+    c_1, c_mu = _scaled_rates(c_1, c_mu, haste * ((n + 2.0) / 3.0 if separable else 1.0))
     weights = raw.copy()
     weights[:mu] /= raw[:mu].sum()  # (53)
     if active:
@@ -93,7 +91,7 @@ def strategy(n: int, popsize: int, active: bool = True, separable: bool = False)
         weights=weights,
         mu_eff=mu_eff,
         c_sigma=c_sigma,
-        d_sigma=1.0 + 2.0 * max(0.0, math.sqrt((mu_eff - 1.0) / (n + 1.0)) - 1.0) + c_sigma,  # (55)
+        d_sigma=(1.0 + 2.0 * max(0.0, math.sqrt((mu_eff - 1.0) / (n + 1.0)) - 1.0) + c_sigma) / haste,  # (55)
         c_c=(4.0 + mu_eff / n) / (n + 4.0 + 2.0 * mu_eff / n),  # (56)
         c_1=c_1,
         c_mu=c_mu,
@@ -103,10 +101,10 @@ def strategy(n: int, popsize: int, active: bool = True, separable: bool = False)
     )
 
 
-def _scaled_rates(c_1: float, c_mu: float) -> tuple[float, float]:
+def _scaled_rates(c_1: float, c_mu: float, faster: float) -> tuple[float, float]:
     """Both rates, their sum kept below 1."""
-    total = c_1 + c_mu
-    return (c_1, c_mu) if total < 1.0 else (c_1 / total * (1.0 - 1e-8), c_mu / total * (1.0 - 1e-8))
+    faster = min(faster, (1.0 - 1e-8) / (c_1 + c_mu))
+    return c_1 * faster, c_mu * faster
 
 
 def isotropic(made: Strategy, mean: Floats, sigma: float) -> Search:
