@@ -14,7 +14,7 @@ CROSS := aarch64-linux-gnu
 .PHONY: native test demo bench soak lint types sanitize cross clean
 
 test: $(VENV)/test.stamp
-	$(VENV)/bin/python -m pytest -n 2 -m "not soak"
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not soak"
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/jaxhp tune examples/digits.py
