@@ -229,6 +229,36 @@ def test_a_loop_that_lost_a_trial_says_so_and_goes_on(tmp_path):
     assert [t.value for t in study.finished] == [0.0, 5.0, 0.0, 0.0] and [t.number for t in study.late] == [1]
 
 
+def test_training_is_taken_over_from_a_silent_process_and_not_from_one_that_beats(tmp_path):
+    url, ran = f"sqlite:///{tmp_path}/s.db", []
+
+    def objective(part):
+        ran.append(part.number)
+        if len(ran) == 5:
+            raise SystemExit("killed")
+        return part["x"] ** 2 / part.until
+
+    settings = {"trials": 4, "steps": 3, "evaluate_every": 1, "workers": 1, "folder": tmp_path}
+    with elsewhere(), pytest.raises(SystemExit):
+        make(url).optimize_in_parts(objective, **settings)
+    log, ended = open_log(url), threading.Event()
+
+    def beat():
+        while not ended.wait(0.005):
+            log.beat("study", "far:7:1")
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with pytest.raises(StudyError, match="is being trained by far:7:1; wait for it or stop it"):
+        make(url, Leases(beat=10.0, expiry=60.0)).optimize_in_parts(objective, **settings)
+    ended.set()
+    thread.join()
+    taken = make(url).optimize_in_parts(objective, **settings)
+    straight = Study(SPACE, sampler=jaxhp.sobol(), seed=3).optimize_in_parts(objective, **settings | {"folder": tmp_path / "straight"})
+    assert [(t.number, t.params, t.value) for t in taken.finished] == [(t.number, t.params, t.value) for t in straight.finished]
+    assert not taken.late and {r["owner"] for r in kinds(url, "lease")} == {_owner.owner()}
+
+
 # failures that are tried again
 
 
