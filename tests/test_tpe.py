@@ -160,9 +160,9 @@ def test_weights_and_bandwidths_are_those_of_the_formulas() -> None:
         weights = rank_weights(k)
         expected = np.array([math.log(k + 1) - math.log(i) for i in range(1, k + 1)])
         np.testing.assert_allclose(weights, expected / expected.mean())
-    np.testing.assert_allclose(improvement_weights(np.array([1.0, 2.0, 4.0]), 5.0), np.array([4.0, 3.0, 1.0]) / (8.0 / 3.0))
-    np.testing.assert_array_equal(improvement_weights(np.array([1.0, 1.0]), 1.0), np.ones(2))
-    assert np.isfinite(improvement_weights(np.array([-1.7e308, 0.0]), 1.7e308)).all()
+    np.testing.assert_allclose(improvement_weights([1.0, 2.0, 4.0], 5.0), np.array([4.0, 3.0, 1.0]) / (8.0 / 3.0))
+    np.testing.assert_array_equal(improvement_weights([1.0, 1.0], 1.0), np.ones(2))
+    assert np.isfinite(improvement_weights([-1.7e308, 0.0], 1.7e308)).all()
     space = Space({"x": Float(0.0, 1.0), "c": Categorical(["a", "b", "c", "d"]), "n": Int(1, 5)})
     np.testing.assert_allclose(Bandwidths(space.dims, 0.1)(16), [0.1 * 16 ** (-1 / 7), 3 / 20, 0.1 * 16 ** (-1 / 7)])
     own, prior = (1 + 1 / 16) / (1 + 4 / 16), (1 / 16) / (1 + 4 / 16)  # one row and a prior of 1 / n on each of four choices
@@ -184,7 +184,7 @@ def test_the_best_results_are_the_better_ones_and_failures_never_are() -> None:
     for k in range(8):
         split = results.split(lambda n, k=k: k)
         assert split.better.tolist() == tpe_reference.better(y.tolist(), k)
-    assert results.split(lambda n: 2).values.tolist() == [0.5, 1.0, 1.0]
+    assert results.split(lambda n: 2).values == [0.5, 1.0, 1.0]
     results.tell(6, 6, Status.COMPLETE, math.nan, np.array([9.0]))  # told again: the last row wins
     assert results.split(lambda n: 2).better.tolist() == [2, 4]
     assert results.n == 7
@@ -199,7 +199,7 @@ def test_a_stopped_trial_counts_with_its_value_brought_to_the_end() -> None:
     results.tell(3, 3, Status.STOPPED, 1.0, np.array([5.5]))  # would have come to 1.5
     split = results.split(lambda n: 2)
     assert split.better.tolist() == [0, 3]
-    assert split.values.tolist() == [1.0, 1.5, 2.0]
+    assert split.values == [1.0, 1.5, 2.0]
     results.tell(3, 3, Status.COMPLETE, 9.0, np.array([0.5]))  # it went on after all
     assert results.split(lambda n: 2).better.tolist() == [3, 0]
 

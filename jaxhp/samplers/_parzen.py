@@ -7,6 +7,7 @@ one row and a prior of 1 / n on every choice (Watanabe 2023, section 3.3.4, as i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -16,6 +17,7 @@ from jaxhp._types import Dims, Floats, Ints, Kind
 
 Estimator: TypeAlias = tuple[Ints, Floats, float, Floats]  # rows (n,), weights (n,), weight of the prior, bandwidth (d,)
 NARROWEST: Final = 1e-3  # bandwidth
+LIGHTEST: Final = 1e-9  # weight of a better row, of the best one's
 
 
 class Bandwidths:
@@ -54,16 +56,16 @@ def rank_weights(k: int) -> Floats:
     return weights
 
 
-def improvement_weights(y: Floats, threshold: float) -> Floats:
-    """(k,) weights threshold - y with the mean 1: what each row contributes to expected improvement (Watanabe 2023, equation 13).
+def improvement_weights(values: Sequence[float], threshold: float) -> Floats:
+    """(k,) weights threshold - y of k values y, with the mean 1: what each row contributes to expected improvement (Watanabe 2023).
 
-    >>> improvement_weights(np.array([0.0, 1.0]), 2.0).round(3).tolist()
+    >>> improvement_weights([0.0, 1.0], 2.0).round(3).tolist()
     [1.333, 0.667]
     """
-    gain = threshold * 0.5 - y * 0.5  # halves do not overflow
-    total = float(gain.max(initial=0.0))
-    if not total > 0.0:
-        return np.ones(len(y))
-    gain = np.maximum(gain / total, 1e-9)
-    weights: Floats = gain * (len(y) / gain.sum())
-    return weights
+    gains = [threshold * 0.5 - y * 0.5 for y in values]  # halves do not overflow; lists, as NumPy is slower for so few
+    most = max(gains, default=0.0)
+    if not most > 0.0:
+        return np.ones(len(values))
+    gains = [max(gain / most, LIGHTEST) for gain in gains]
+    scale = len(values) / sum(gains)
+    return np.array([gain * scale for gain in gains])

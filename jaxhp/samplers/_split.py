@@ -30,7 +30,9 @@ class Split(NamedTuple):
     """Rows are numbered by the sampler."""
 
     better: Ints  # (k,) rows, the best first
-    values: Floats | None  # (k + 1,) of one objective: theirs, and that of the best worse row; None where rows are not ordered by a value
+    values: (
+        list[float] | None
+    )  # (k + 1,) of one objective: theirs, and that of the best worse row; None where rows are not ordered by a value
     met: tuple[tuple[Ints, Ints], ...] = ()  # per constraint that tells trials apart: rows that meet it, and that do not
 
 
@@ -89,7 +91,7 @@ class OneMetric:
             best = nsmallest(k + 1, [*best, *((value if value == value else math.inf, row) for value, row in brought)])
         better = [row for value, row in best[:k] if value < math.inf]
         values = [value for value, _ in best]
-        return Split(np.array(better, dtype=np.int64), np.array(values[: len(better) + 1]))
+        return Split(np.array(better, dtype=np.int64), values[: len(better) + 1])
 
 
 class SeveralMetrics:
@@ -140,9 +142,9 @@ class SeveralMetrics:
                 meets[np.nanargmin(column)] = True
             if meets.any() and not meets.all():
                 met.append((rows[meets], rows[~meets]))
-        values: Floats | None = None
+        values: list[float] | None = None
         if objectives.shape[1] == 1:
-            values = objectives[order[: len(better) + 1], 0]
+            values = objectives[order[: len(better) + 1], 0].tolist()
         return Split(rows[better], values, tuple(met))
 
 

@@ -157,8 +157,8 @@ def _weights(split: Split, weights: str) -> Floats:
         return np.ones(k)
     if weights == "rank":
         return rank_weights(k)
-    threshold = float(split.values[-1])
-    return improvement_weights(split.values[:k], threshold if math.isfinite(threshold) else float(split.values[k - 1]))
+    worse = split.values[-1]  # the best of them, where there is one that did not fail
+    return improvement_weights(split.values[:k], worse if math.isfinite(worse) else split.values[k - 1])
 
 
 def _tell(state: TPEState, trials: Trials) -> TPEState:
