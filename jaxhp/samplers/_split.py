@@ -30,9 +30,7 @@ class Split(NamedTuple):
     """Rows are numbered by the sampler."""
 
     better: Ints  # (k,) rows, the best first
-    values: (
-        list[float] | None
-    )  # (k + 1,) of one objective: theirs, and that of the best worse row; None where rows are not ordered by a value
+    values: list[float] | None  # (k + 1,) of one objective: theirs, and that of the best worse row; None of several objectives
     met: tuple[tuple[Ints, Ints], ...] = ()  # per constraint that tells trials apart: rows that meet it, and that do not
 
 
