@@ -107,11 +107,10 @@ class Lanes:
         self.ragged = ragged
         self.mesh = mesh
         self.example = {name: np.asarray(x) for name, x in hparams.items()}
-        checked = beside is not None and beside.trainable is trainable and _types(beside.example) == _types(self.example)
-        if checked and set(metrics) <= set(beside.shapes.evaluated):
-            self.shapes: Shapes = beside.shapes
-        else:
-            self.shapes = check(trainable, hparams, metrics)
+        known = None
+        if beside is not None and beside.trainable is trainable and _types(beside.example) == _types(hparams):
+            known = beside.shapes
+        self.shapes: Shapes = check(trainable, hparams, metrics) if known is None or not set(metrics) <= set(known.evaluated) else known
         self._row = jax.eval_shape(lambda s: packed(s, self.shapes.state), self.shapes.state)  # one lane's model
         lane, every = (None, None) if mesh is None else (_sharding(mesh, mesh.axis_names[0]), _sharding(mesh))
         self._lane, self._everywhere = lane, every

@@ -82,7 +82,12 @@ class Segment(NamedTuple):
 
     def judged(self, models: State, hparams: Any, split: Any, key: jax.Array) -> dict[str, jax.Array]:
         """Metrics (n,) of n models on a split of the data, one after another."""
-        return jax.lax.map(lambda row: self.trainable.evaluate(unpacked(row[0], self.shapes.state), row[1], split, key), (models, hparams))
+
+        def one(row: tuple[State, Any]) -> dict[str, Any]:
+            return self.trainable.evaluate(unpacked(row[0], self.shapes.state), row[1], split, key)
+
+        told: dict[str, jax.Array] = jax.lax.map(one, (models, hparams))
+        return told
 
     def _batches(self, train: Any, order: jax.Array, chunks: Any) -> tuple[Callable[..., Any], int | None]:
         """`batch(j, t, place)` at step j of the segment, and whether it has a lane axis.
