@@ -277,6 +277,33 @@ def test_a_stopped_trial_counts_with_its_last_value() -> None:
     assert [told.y for told in state.members] == [3.0, 1.0, 2.0]
 
 
+def test_what_is_asked_belongs_to_the_caller() -> None:
+    sampler, space = jaxhp.cma_es(popsize=4), floats(2)
+    states = []
+    for overwritten in (False, True):
+        state = started(sampler, space)
+        u = sampler.ask(state, np.arange(4))
+        kept = u.copy()
+        if overwritten:
+            u[:] = 0.0
+        state = sampler.tell(state, rows(np.arange(4), kept))
+        states.append(sampler.tell(state, rows(np.arange(4), kept, kept[:, :1], Status.COMPLETE)))
+    assert states[0].search.g == 1
+    assert np.array_equal(states[0].search.mean, states[1].search.mean)
+
+
+def test_a_minimum_on_the_bounds_is_found_exactly() -> None:
+    sampler, space = jaxhp.cma_es(), floats(3)
+    state, asked = started(sampler, space), 0
+    best = math.inf
+    while asked < 600:
+        k = state.strategy.popsize
+        state, u, y = generation(sampler, state, asked, k, lambda u: float((1.0 - u).sum()))
+        asked, best = asked + k, min(best, float(y.min()))
+        assert ((u >= 0.0) & (u <= 1.0)).all()
+    assert best == 0.0
+
+
 def test_points_keep_a_constraint_of_the_space_near_the_distribution() -> None:
     space = floats(2, 0.0, 1.0).where("x0 + x1 <= 0.7")
     sampler = jaxhp.cma_es(0.05)

@@ -2,9 +2,8 @@
 
 A space's coordinates are numeric (floats, integers, ordinals: one normal distribution, in u) or categorical (`_cma_categories.py`). All of
 them are drawn for every point; what the conditions make inactive there is noise that selection averages out. Discrete ones are rounded by
-`space.snap`. A point with a float outside its bounds, or one that breaks a constraint of the space, is drawn again, `ATTEMPTS` times in
-all; then floats are put on their bounds, and what still breaks a constraint is mended by `space.constrain`, which draws from the whole
-space. Resampling keeps the mean inside, and at budgets of 200 d evaluations reaches more targets of BBOB than mirroring or clipping.
+`space.snap`. A point with a float outside its bounds is drawn again; the third draw is put on the bounds, which finds minima there. One
+that breaks a constraint of the space is drawn up to 100 times, then mended by `space.constrain`, which draws from the whole space.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from jaxhp.samplers._cma_margin import Cells, cells
 from jaxhp.samplers._cma_update import Search
 from jaxhp.space import Space
 
-ATTEMPTS: Final = 100
+_ATTEMPTS: Final = 100  # draws of a point that breaks a constraint
+_WITHIN: Final = 3  # the draw from which on floats are put on their bounds
 _PURPOSE: Final = "cma_es"
 _HALF: Final = 2.0**-54  # moves uniforms from [0, 1) into (0, 1)
 
@@ -65,24 +65,18 @@ def draw(made: Layout, search: Search, A: Floats, categories: Categories, usual:
     if first.any():
         v[first], x[first], chosen[first] = _point(made, search.mean, usual), search.mean, usual
     bad = _refused(made, v)
-    mended = np.zeros(len(numbers), np.bool_)
-    for attempt in range(1, ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS):
         if not bad.any():
             break
         rows = np.flatnonzero(bad)
         again = _attempt(made, search, A, categories, seed, numbers[rows], attempt)
         v[rows], x[rows], chosen[rows] = again
         bad[rows] = _refused(made, again[0])
-    stuck = bool(bad.any())
-    if stuck:
-        v[:, made.floats] = np.clip(v[:, made.floats], 0.0, 1.0)
-        x[:, made.bounded] = v[:, made.floats]
-    u = v if made.plain else made.space.snap(v)
-    if stuck and made.space.constraints:
-        mended = ~made.space.feasible(u)
+    u = v.copy() if made.plain else made.space.snap(v)  # the caller's own
+    if bad.any():
         u = made.space.constrain(u, seed, numbers)
-        x[mended], chosen[mended] = latent(made, search, A, u[mended])
-    return Points(u, x, chosen, mended)
+        x[bad], chosen[bad] = latent(made, search, A, u[bad])
+    return Points(u, x, chosen, bad)
 
 
 def latent(made: Layout, search: Search, A: Floats, u: Floats) -> tuple[Floats, Ints]:
@@ -105,10 +99,16 @@ def _attempt(
     # row by row, so that a point does not depend on how many are drawn at once
     y = np.matmul(search.B, z[:, :, None])[:, :, 0] if len(search.B) else z
     x = search.mean + search.sigma * y
+    if attempt + 1 >= _WITHIN:
+        x[:, made.bounded] = np.clip(x[:, made.bounded], 0.0, 1.0)
+    stretched = x
+    if not made.plain:
+        stretched = search.mean + A * (x - search.mean)
+        stretched[:, made.bounded] = x[:, made.bounded]  # A is 1 there, and the bounds are exact
     if n == d:
-        return (x if made.plain else search.mean + search.sigma * A * y), x, np.empty((k, 0), np.int64)
+        return stretched, x, np.empty((k, 0), np.int64)
     chosen = drawn(categories, uniforms[:, made.categorical])
-    return _point(made, search.mean + search.sigma * A * y, chosen), x, chosen
+    return _point(made, stretched, chosen), x, chosen
 
 
 def _point(made: Layout, numeric: Floats, chosen: Ints) -> Floats:

@@ -40,7 +40,7 @@ def cma_es(
 
     Args:
         sigma: standard deviation of the first samples, in shares of each parameter's range.
-        popsize: trials a generation; None: 4 + floor(3 ln d). Asking for so many at once loses nothing.
+        popsize: trials a generation; None: 4 + floor(3 ln d), 4 + floor(2 ln d) where some are not floats. So large a batch loses nothing.
         restarts: "ipop", "bipop", or None: what follows when a run has converged. Without restarts its distribution then stays.
         active: whether bad samples make the distribution narrower in their direction.
         separable: whether only the variances are learned; "auto": with more than 200 numeric parameters.

@@ -91,7 +91,7 @@ class CmaState:
         self.begun = False  # whether a draw of ours has been asked
         self.stale = False  # whether `before` has grown since the run began
         self.generation = 0
-        self.first_popsize = options.popsize or default_popsize(space.d)
+        self.first_popsize = options.popsize or (default_popsize(space.d) if not self.discrete else 4 + math.floor(2.0 * math.log(space.d)))
         self._begin(restarting.first_run(self.first_popsize, options.sigma))
 
     def _begin(self, run: restarting.Run) -> None:
