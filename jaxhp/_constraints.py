@@ -98,6 +98,8 @@ def linear(text: str, spans: Spans) -> Linear:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as e:
         raise SpaceError(f"where({text!r}): {e.args[0]}; {_ALLOWED}") from e
+    except (MemoryError, RecursionError) as e:  # of the parser's own stack
+        raise SpaceError(f"where({text[:60]!r}...): it is nested too deeply; {_ALLOWED}") from e
     if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or type(tree.ops[0]) not in _OPERATORS:
         raise SpaceError(f"where({text!r}): {_ALLOWED}")
     sign, strict = _OPERATORS[type(tree.ops[0])]

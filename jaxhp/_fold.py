@@ -9,21 +9,23 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jaxhp._course import Course
 from jaxhp._lineage import Leg, Lineage
-from jaxhp._rows import Rows
+from jaxhp._records import FINAL, check, check_first, points, refuse
+from jaxhp._rows import UNKNOWN, Rows
 from jaxhp._slopes import along_u
 from jaxhp._types import Floats, Outcome, Params, Problem, Record, Status
-from jaxhp.errors import StorageError
 from jaxhp.space import Space
 
 Values: TypeAlias = dict[str, Any]  # metric -> a number, or "nan", "inf", "-inf"
 
-_FINAL = {"complete": Status.COMPLETE, "failed": Status.FAILED, "stopped": Status.STOPPED}
+_FINAL = {name: Status[name.upper()] for name in FINAL}
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError)  # of forged records
 
 
 class Queued(NamedTuple):
@@ -40,8 +42,13 @@ class Fold:
 
     def __init__(self, header: Record, space: Space | None) -> None:
         self.given = space  # the user's own space, which may hold constraints that a log can only name
-        self.space = self._resolve(header["space"])
+        check_first(header)
+        try:
+            self.space = self._resolve(header["space"])
+        except _MISFITS as e:
+            refuse(0, "study", f"its space cannot be built: {e}", e)
         self.outcomes = tuple(Outcome(*o) for o in header["outcomes"])
+        self._signs = [(o.name, o.sign) for o in self.outcomes]
         self.seed = int(header["seed"])
         self.lag: int | None = header["lag"]
         self.stochastic = bool(header["stochastic"])
@@ -92,13 +99,37 @@ class Fold:
         return Problem(self.space, self.space.dims, self.outcomes, self.stochastic)
 
     def apply(self, record: Record) -> None:
-        """Takes in the next record of the log."""
-        kind = record["kind"]
-        fold = _KINDS.get(kind)
-        if fold is None:
-            raise StorageError(f"record {self.position} has the unknown kind {kind!r}: was it written by a newer jaxhp? Upgrade to read it")
-        fold(self, record)
+        """Takes in the next record of the log, which this process wrote."""
+        _KINDS[record["kind"]](self, record)
         self.position += 1
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Takes in the next records of the log, whoever wrote them.
+
+        Raises:
+            StorageError: one cannot be the next; the message names it. Those before it may count already.
+        """
+        start = 0
+        while start < len(records):  # up to a change of the space, points are checked together
+            stop = 1 + next((i for i in range(start, len(records)) if records[i].get("kind") == "extend"), len(records) - 1)
+            self._take(records[start:stop])
+            start = stop
+
+    def _take(self, records: Sequence[Record]) -> None:
+        u = iter(points(records, self.position, self.space))
+        try:
+            for record in records:
+                check(self, record)
+                kind = record["kind"]
+                if kind == "ask":
+                    self._ask(record, next(u))
+                elif kind == "enqueue":
+                    self._enqueue(record, next(u))
+                else:
+                    _KINDS[kind](self, record)
+                self.position += 1
+        except _MISFITS as e:
+            refuse(self.position, record["kind"], f"it does not fit the records before it: {type(e).__name__}: {e}", e)
 
     def pending(self, number: int) -> bool:
         """Whether a trial is asked and not told."""
@@ -106,7 +137,8 @@ class Fold:
 
     def u(self, number: int) -> Floats:
         """The canonical point (d,) of a trial: the last one, where a scheduler changed it."""
-        return self.leg(number).u
+        known = self.lineage.last(number)
+        return known.u if known is not None else self.rows.table.u[self.ask_row[number]]
 
     def leg(self, number: int, before: int | None = None) -> Leg:
         """What a trial trains with, and how its weights came about; `before`: as it was before this record of the course."""
@@ -127,17 +159,13 @@ class Fold:
         """The outcomes of a row as they were told; NaN where one is missing."""
         return {o.name: o.sign * y for o, y in zip(self.outcomes, self.rows.table.y[row].tolist(), strict=True)}
 
-    def _ask(self, record: Record) -> None:
+    def _ask(self, record: Record, u: Floats | None = None) -> None:
         number = record["number"]
-        if number != self.asked:
-            raise StorageError(
-                f"record {self.position} asks trial {number}, but {self.asked} comes next; the log is damaged: restore a copy"
-            )
         if "queue" in record:
             self._dequeue(number, record["queue"])
         if "params" in record:
             self.params[number] = record["params"]
-        u = np.array(record["u"], dtype=np.float64)
+        u = np.array(record["u"], dtype=np.float64) if u is None else u
         self.ask_row.append(self.rows.append(number, u, Status.PENDING))
         self.owner[number] = (record["owner"], record["time"])
 
@@ -200,7 +228,7 @@ class Fold:
             self.grant[number] = self.grant.get(number, 0) + 1  # nobody's: who had it comes too late
         _, started = self.owner.get(number, ("", math.nan))
         cost = record["cost"] if "cost" in record else record["time"] - started
-        step = float(record["step"]) if "step" in record else math.nan
+        step = float(record["step"]) if "step" in record else UNKNOWN
         status, gradient = _FINAL[record["status"]], record.get("gradient")
         self._finish(number, status, record["values"], step, cost, record.get("noise"), record.get("error"), gradient)
 
@@ -238,10 +266,11 @@ class Fold:
         table = self.rows.table
         table.gradient[row] = along_u(self.space, table.u[row], self.outcomes[0].sign, self.gradients[number])
 
-    def _enqueue(self, record: Record) -> None:
+    def _enqueue(self, record: Record, u: Floats | None = None) -> None:
         retry = record.get("retry")
         if retry is None or self.position - 1 not in self.late:  # a failure that does not count is not repeated
-            self.queue.append(Queued(self.position, np.array(record["u"], dtype=np.float64), record["params"], retry))
+            u = np.array(record["u"], dtype=np.float64) if u is None else u
+            self.queue.append(Queued(self.position, u, record["params"], retry))
 
     def _halt(self, record: Record) -> None:
         self.halted = record["kind"] if record["kind"] != "resume" else None
@@ -331,11 +360,11 @@ class Fold:
 
     def _minimised(self, values: Values) -> list[float]:
         """y in the order of the outcomes; NaN where one is missing."""
-        return [o.sign * float(values.get(o.name, math.nan)) for o in self.outcomes]
+        return [sign * float(values.get(name, UNKNOWN)) for name, sign in self._signs]
 
     def _deviations(self, noise: Values | None) -> float | list[float]:
         """Standard deviations in the order of the outcomes; NaN where one is missing."""
-        return math.nan if noise is None else [float(noise.get(o.name, math.nan)) for o in self.outcomes]
+        return UNKNOWN if noise is None else [float(noise.get(o.name, math.nan)) for o in self.outcomes]
 
     def _satisfied(self, y: list[float]) -> bool:
         return all(o.threshold is None or v <= o.sign * o.threshold for o, v in zip(self.outcomes, y, strict=True))

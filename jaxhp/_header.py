@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from jaxhp import __version__
 from jaxhp._fold import Fold
 from jaxhp._kernel import isa
+from jaxhp._records import check_first
 from jaxhp._types import Record, Sampler, Scheduler
 from jaxhp.errors import LogConflict, StudyError
 from jaxhp.space import Space
@@ -97,8 +99,14 @@ def existing(log: Log, name: str | None) -> str:
     return name
 
 
-def arguments_of(logged: Record) -> dict[str, Any]:
-    """The arguments of `Study` that this header was made from, the space aside."""
+def arguments_of(records: Sequence[Record]) -> dict[str, Any]:
+    """The arguments of `Study` that the header of these records was made from, the space aside.
+
+    Raises:
+        StorageError: there is no header.
+    """
+    logged: Record = records[0] if records else {}
+    check_first(logged)
     return {
         "directions": {name: direction for name, direction, threshold in logged["outcomes"] if threshold is None},
         "constraints": {

@@ -47,7 +47,8 @@ class Lineage:
 
     def last(self, number: int, before: int | None = None) -> Leg | None:
         """A trial's last leg, or the last one that began before a record of the course; None where it was not changed until then."""
-        return next((leg for leg in reversed(self._legs.get(number, ())) if before is None or leg.at < before), None)
+        legs = self._legs.get(number)
+        return None if legs is None else next((leg for leg in reversed(legs) if before is None or leg.at < before), None)
 
     def add(self, leg: Leg) -> None:
         """A decision changed a trial."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,10 @@ def gone(name: str) -> bool:
     """Whether an owner is known to have died: a process of this host that no longer runs. Of other hosts nothing is known."""
     if not local(name):
         return False
-    _, pid, started = name.rsplit(":", 2)
+    _, _, rest = name.partition(":")
+    pid, _, started = rest.partition(":")
+    if not re.fullmatch("[1-9][0-9]{0,8}", pid):  # a log may say anything
+        return False
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxhp._types import Floats, Trials
 
-_NAN = float("nan")
+UNKNOWN = float("nan")  # this very object: a cell that is not written
 
 
 class Rows:
@@ -25,12 +25,12 @@ class Rows:
         number: int,
         u: Floats,  # (d,)
         status: int,
-        y: float | list[float] = _NAN,  # m values, or one for all
-        noise: float | list[float] = _NAN,
-        fidelity: float = _NAN,
-        cost: float = _NAN,
+        y: float | list[float] = UNKNOWN,  # m values, or one for all
+        noise: float | list[float] = UNKNOWN,
+        fidelity: float = UNKNOWN,
+        cost: float = UNKNOWN,
         replicate: int = 0,
-        gradient: float | Floats = _NAN,  # (d,)
+        gradient: float | Floats = UNKNOWN,  # (d,)
     ) -> int:
         """Adds a row and returns its index."""
         i = self.n
@@ -39,13 +39,19 @@ class Rows:
         t = self.table
         t.number[i] = number
         t.u[i] = u
-        t.y[i] = y
-        t.noise[i] = noise
         t.status[i] = status
-        t.fidelity[i] = fidelity
-        t.replicate[i] = replicate
-        t.cost[i] = cost
-        t.gradient[i] = gradient
+        if y is not UNKNOWN:  # a spare row holds what is not given
+            t.y[i] = y
+        if noise is not UNKNOWN:
+            t.noise[i] = noise
+        if fidelity is not UNKNOWN:
+            t.fidelity[i] = fidelity
+        if replicate:
+            t.replicate[i] = replicate
+        if cost is not UNKNOWN:
+            t.cost[i] = cost
+        if gradient is not UNKNOWN:
+            t.gradient[i] = gradient
         self.n = i + 1
         return i
 
@@ -71,7 +77,7 @@ class Rows:
     def replace_u(self, u: Floats) -> None:
         """All rows move to another encoding of the space, (n, d'); gradients, which are of the old one, are unknown then."""
         kept = Trials._make(column[: self.n].copy() for column in self.table)
-        self.table = kept._replace(u=u.copy(), gradient=np.full(u.shape, _NAN))
+        self.table = kept._replace(u=u.copy(), gradient=np.full(u.shape, UNKNOWN))
 
     def _grow(self) -> None:
         old = self.table
@@ -86,12 +92,12 @@ class Rows:
 def _empty(n: int, d: int, m: int) -> Trials:
     return Trials(
         number=np.zeros(n, np.int64),
-        u=np.full((n, d), _NAN),
-        y=np.full((n, m), _NAN),
-        noise=np.full((n, m), _NAN),
+        u=np.full((n, d), UNKNOWN),
+        y=np.full((n, m), UNKNOWN),
+        noise=np.full((n, m), UNKNOWN),
         status=np.zeros(n, np.int8),
-        fidelity=np.full(n, _NAN),
+        fidelity=np.full(n, UNKNOWN),
         replicate=np.zeros(n, np.int32),
-        cost=np.full(n, _NAN),
-        gradient=np.full((n, d), _NAN),
+        cost=np.full(n, UNKNOWN),
+        gradient=np.full((n, d), UNKNOWN),
     )

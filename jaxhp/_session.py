@@ -63,7 +63,7 @@ class Session:
         """Takes in what other processes appended."""
         records = self.log.read(self.name, self.fold.position)
         if records:
-            self._take(records)
+            self._take(records, own=False)
 
     def append(self, *records: Record) -> int:
         """Appends and folds; whatever others appended in between is folded first. Returns the first one's position."""
@@ -318,11 +318,14 @@ class Session:
         if len(rows.number):
             self._state = self.sampler.tell(self._state, rows)
 
-    def _take(self, records: Sequence[Record]) -> None:
+    def _take(self, records: Sequence[Record], own: bool = True) -> None:
         fold = self.fold
         extensions = fold.extensions
-        for record in records:
-            fold.apply(record)
+        if own:
+            for record in records:
+                fold.apply(record)
+        else:
+            fold.take(records)
         if fold.extensions != extensions:
             self._restart()
 

@@ -116,8 +116,7 @@ class Study:
         mine = header(space, sampler, scheduler, outcomes, seed, lag, stochastic)
         records = founded(self._log, name, mine)
         self._fold = Fold(records[0], space)
-        for record in records[1:]:
-            self._fold.apply(record)
+        self._fold.take(records[1:])
         check_header(self._log.url, name, records[0], mine, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler, leases)
         self._retry = retry
@@ -135,7 +134,7 @@ class Study:
         """
         log = open_log(storage)
         name = existing(log, name)
-        return cls(storage=log, name=name, **(arguments_of(log.read(name)[0]) | arguments))
+        return cls(storage=log, name=name, **(arguments_of(log.read(name)) | arguments))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from jaxhp.cli._lanes import watching
 from jaxhp.cli._progress import following
 
 SPACE = "import jaxhp\nspace = jaxhp.Space({'x': jaxhp.Float(0, 1)})"
-COMMANDS = ["tune", "worker", "stop", "pause", "resume", "list", "show", "best", "explain", "forecast", "plot", "export"]
+READING = ["list", "show", "best", "explain", "forecast", "plot", "export", "log", "verify", "copy"]
+COMMANDS = ["tune", "worker", "stop", "pause", "resume", *READING]
 
 BOWL = """
     import jaxhp

@@ -32,6 +32,7 @@ STOREYS = {
             "_owner",
             "_parts",
             "_programs",
+            "_records",
             "_rows",
             "_run",
             "_session",

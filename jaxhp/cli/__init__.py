@@ -17,7 +17,7 @@ try:
 except ImportError as e:
     raise MissingExtra('the command line needs typer and rich: pip install "jaxhp[cli]"') from e
 
-from jaxhp.cli import _explain, _forecast, _read, _tune, _worker
+from jaxhp.cli import _explain, _forecast, _log, _read, _tune, _worker
 from jaxhp.cli._console import err, out
 
 _USAGE = 2
@@ -76,5 +76,8 @@ for _name, _function, _example in (
     ("forecast", _forecast.forecast, "jaxhp forecast digits.db --more 50"),
     ("plot", _read.plot, "jaxhp plot digits.db -o report.html"),
     ("export", _read.export, "jaxhp export digits.db --csv -o trials.csv"),
+    ("log", _log.log, "jaxhp log digits.db --kind tell --follow"),
+    ("verify", _log.verify, "jaxhp verify digits.db --repair"),
+    ("copy", _log.copy, "jaxhp copy digits.db postgresql://user@host/studies --study digits"),
 ):
     app.command(_name, epilog=f"Example: [bold]{_example}[/]")(_function)

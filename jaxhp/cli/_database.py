@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jaxhp.errors import StorageError, StudyError
 
 if TYPE_CHECKING:
+    from jaxhp.storage import Log
     from jaxhp.study import Study
 
 RANDOM = "-random"  # ends the name of the study that `tune --compare` runs beside another
@@ -41,11 +42,22 @@ def opened_study(storage: str, name: str | None) -> Study:
     from jaxhp.study import Study
 
     log = open_log(existing(storage))
+    return Study.open(log, chosen(log, name))
+
+
+def chosen(log: Log, name: str | None) -> str:
+    """The name of the study that `opened_study` opens.
+
+    Raises:
+        StudyError: no such study, or several and no name.
+    """
     names = log.studies()
-    chosen = [n for n in names if not (n.endswith(RANDOM) and n.removesuffix(RANDOM) in names)]
-    if name is None and len(chosen) != 1:
+    proper = [n for n in names if not (n.endswith(RANDOM) and n.removesuffix(RANDOM) in names)]
+    if name is None and len(proper) != 1:
         raise StudyError(f"{log.url} holds {len(names)} studies: {', '.join(names) or 'none'}; say which one with --study")
-    return Study.open(log, name or chosen[0])
+    if name is not None and name not in names:
+        raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {', '.join(map(repr, names)) or 'none'}")
+    return proper[0] if name is None else name
 
 
 def location(study: Study) -> str:

@@ -1,14 +1,19 @@
-"""Logs: where the records of studies are kept. Two verbs, `read` and `append`; see docs/storage.md."""
+"""Logs: where the records of studies are kept. Two verbs, `read` and `append`; whole logs are checked and copied. See docs/storage.md."""
 
 from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from jaxhp.errors import MissingExtra, StorageError
 from jaxhp.storage._log import Log, MemoryLog
 
-__all__ = ["Log", "MemoryLog", "open_log"]
+if TYPE_CHECKING:
+    from jaxhp.storage._copy import Copied, copy
+    from jaxhp.storage._verify import StudyCheck, Verification, verify
+
+__all__ = ["Copied", "Log", "MemoryLog", "StudyCheck", "Verification", "copy", "open_log", "verify"]
 
 _EXPECTED = "expected None (memory), 'sqlite:///file.db', 'postgresql://user@host/database' or a log"
 
@@ -53,3 +58,10 @@ def _opened(url: str, module: str, home: str, extras: dict[str, str]) -> Log:
             raise
         raise MissingExtra(f'storage {url.partition("://")[0]}://... needs {library}: pip install "jaxhp[{extras[library]}]"') from e
     return SqlLog(made)
+
+
+def __getattr__(name: str) -> Any:
+    module = {"Copied": "_copy", "copy": "_copy", "StudyCheck": "_verify", "Verification": "_verify", "verify": "_verify"}.get(name)
+    if module is None:
+        raise AttributeError(f"module 'jaxhp.storage' has no attribute {name!r}")
+    return getattr(import_module(f"jaxhp.storage.{module}"), name)

@@ -103,6 +103,10 @@ class Postgres:
     def remedy(self, text: str) -> str:
         return next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "see the error above, and the log of the server")
 
+    def faults(self, connection: sa.Connection) -> list[str]:
+        """None that a user could ask for: the server checks its own pages."""
+        return []
+
     @contextmanager
     def turn(self, run: Run, study: str, seconds: float) -> Iterator[bool]:
         key = {"space": _TURNS, "study": _key(study)}

@@ -71,6 +71,10 @@ class Home(Protocol):
         """What to do about an error of the database."""
         ...
 
+    def faults(self, connection: sa.Connection) -> list[str]:
+        """What the database's own checks of its tables find."""
+        ...
+
     def turn(self, run: Run, study: str, seconds: float) -> AbstractContextManager[bool]:
         """Holds others back who ask for a turn; goes on without one, False, when it is not given in time."""
         ...
@@ -169,6 +173,51 @@ class SqlLog:
             self._known.pop(study, None)
 
         self._done(attempt)
+
+    def rows(self, study: str, since: int = 0) -> Iterator[tuple[int, Any, Any]]:
+        """Position, body and checksum of records as they lie there, whole or not, as far as the database can be read.
+
+        Raises:
+            StorageError: it cannot be read any further.
+        """
+        found: list[tuple[int, Any, Any]] = []
+
+        def attempt() -> None:
+            found.clear()
+            number = self._id(study)
+            rows = None if number is None else self._connected().exec_driver_sql(self._home.since, {"id": number, "since": since})
+            while rows is not None and (row := rows.fetchone()) is not None:
+                found.append((row[0], row[1], row[2]))
+
+        failure: StorageError | None = None
+        try:
+            self._done(attempt)
+        except StorageError as e:
+            failure = e
+        yield from found
+        if failure is not None:
+            raise failure
+
+    def set_aside(self, study: str, since: int) -> None:
+        """Moves the records from a position on to the table `damaged`: only at a user's explicit request."""
+        damaged, records = self._tables.damaged, self._tables.records.c
+
+        def attempt() -> None:
+            with self._writing(study) as connection:
+                number = self._id(study)
+                mine = (records.study_id == number, records.seq >= since)
+                if damaged.name not in self._home.found(connection):
+                    damaged.create(connection, checkfirst=False)
+                moved = (sa.literal(study), records.seq, records.body, records.checksum, sa.literal(time.time()))
+                connection.execute(sa.insert(damaged).from_select(list(damaged.c.keys()), sa.select(*moved).where(*mine)))
+                connection.execute(sa.delete(self._tables.records).where(*mine))
+            self._known.pop(study, None)
+
+        self._done(attempt)
+
+    def faults(self) -> list[str]:
+        """What the database itself finds wrong with its tables."""
+        return self._done(lambda: self._home.faults(self._connected()))
 
     def beat(self, study: str, owner: str) -> None:
         """One more beat of an owner of running trials: a counter beside the log, whose rate is all that counts."""

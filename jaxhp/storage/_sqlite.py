@@ -1,8 +1,8 @@
 """SQLite as a log's home: one file that any number of processes of one machine share.
 
 It runs in WAL mode, so that readers never wait, and with synchronous=FULL, so that a told result survives a power cut; writers queue for
-up to a minute. Turns are an flock on a file beside the database, one for all of its studies, which ends with whoever holds it; the database itself must not be opened
-by anyone but SQLite, whose own locks would go with the first descriptor that is closed.
+up to a minute. Turns are an flock on a file beside the database, one for all of its studies, which ends with whoever holds it; the database
+itself must not be opened by anyone but SQLite, whose own locks would go with the first descriptor that is closed.
 """
 
 from __future__ import annotations
@@ -102,6 +102,11 @@ class Sqlite:
 
     def remedy(self, text: str) -> str:
         return next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "see the error above")
+
+    def faults(self, connection: sa.Connection) -> list[str]:
+        broken = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+        orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        return broken + [f"{len(orphans)} rows of {', '.join(sorted({row[0] for row in orphans}))} belong to no study"] * bool(orphans)
 
     @contextmanager
     def turn(self, run: Run, study: str, seconds: float) -> Iterator[bool]:

@@ -4,6 +4,7 @@
     studies  id, name                             ids are never used twice: a study that was deleted and created again is noticed
     records  study_id, seq, body, checksum        (study_id, seq) is the primary key: compare-and-append is one INSERT
     leases   study_id, owner, beat                a counter per owner of running trials; it stands still when the owner is gone
+    damaged  study, seq, body, checksum, moved    only where `verify(repair=True)` set a torn tail aside
 
 Version 1 had no `leases`. On a server, where the answer to an INSERT may be lost with the connection, `records` has a column more: a unique
 `token` in the first record of each append, by which a writer that comes back sees whether it was there already.
@@ -51,6 +52,16 @@ class Tables:
             sa.Column("owner", sa.Text, primary_key=True),
             sa.Column("beat", sa.BigInteger, nullable=False),
             sqlite_with_rowid=False,
+        )
+
+        self.damaged = sa.Table(
+            "damaged",
+            sa.MetaData(schema=schema),
+            sa.Column("study", sa.Text),
+            sa.Column("seq", sa.BigInteger),
+            sa.Column("body", sa.Text),
+            sa.Column("checksum", sa.BigInteger),
+            sa.Column("moved", sa.Double),
         )
 
     @property
