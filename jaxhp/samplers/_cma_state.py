@@ -138,7 +138,8 @@ class CmaState:
         for i, (number, status) in enumerate(zip(numbers, statuses, strict=True)):
             if status == Status.PENDING:
                 if number not in self.drawn:
-                    self.suggest(np.unique(trials.number[i:][trials.status[i:] == Status.PENDING]))
+                    ahead = slice(i, i + 2 * self.strategy.popsize)  # about as many rows as a generation has
+                    self.suggest(np.unique(trials.number[ahead][trials.status[ahead] == Status.PENDING]))
                 drawn = self.drawn[number]
                 if drawn.u == points[i] and number not in self.counted:
                     self.pending[number] = drawn
