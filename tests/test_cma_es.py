@@ -14,10 +14,13 @@ import jaxhp
 from jaxhp import Float, Int, Ordinal, Space, Study
 from jaxhp._types import Floats, Outcome, Problem, Status
 from jaxhp.errors import SamplerError
+from jaxhp.samplers import _cma_state
+from jaxhp.samplers._cma_draw import draw
 from jaxhp.samplers._cma_margin import cells, corrected
 from jaxhp.samplers._cma_restarts import first_run, next_run
 from jaxhp.samplers._cma_update import Strategy, default_popsize, isotropic, strategy, update
 from jaxhp.samplers._cma_warm_start import promising
+from jaxhp.storage import MemoryLog
 from jaxhp.testing import rows
 
 
@@ -200,6 +203,21 @@ def test_results_may_come_in_any_order_within_a_generation() -> None:
         assert state.search.g == 1
         means.append(state.search.mean)
     assert all(np.array_equal(means[0], mean) for mean in means)
+
+
+def test_a_resumed_study_draws_each_trial_about_once_and_not_in_every_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, log = floats(3), MemoryLog()
+    study = Study(space, sampler=jaxhp.cma_es(popsize=6), storage=log, seed=0)
+    study.optimize(lambda trial: sphere(np.array([*trial.params.values()])), trials=600)
+    drawn: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        drawn.append(len(arguments[-1]))
+        return draw(*arguments)
+
+    monkeypatch.setattr(_cma_state, "draw", counted)
+    Study(space, sampler=jaxhp.cma_es(popsize=6), storage=log, seed=0).ask()
+    assert 600 <= sum(drawn) <= 2 * 600
 
 
 def test_late_results_count_in_the_generation_that_is_open() -> None:
