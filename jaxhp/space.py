@@ -352,11 +352,22 @@ class Space:
     def from_json(cls, fields: Mapping[str, Any]) -> Space:
         """What `to_json` wrote.
 
+        Raises:
+            SpaceError: no space can be; what is not even of this form may raise a LookupError, a TypeError or a ValueError.
+
         >>> space = Space({"n": Int(1, 4)})
         >>> Space.from_json(space.to_json()) == space
         True
         """
-        parameters = {p["name"]: _parameters.from_json({k: v for k, v in p.items() if k != "name"}) for p in fields["parameters"]}
+        parameters: dict[str, Parameter] = {}
+        for p in fields["parameters"]:
+            name, parameter = p["name"], _parameters.from_json({k: v for k, v in p.items() if k != "name"})
+            above, _ = condition(parameter)
+            if not isinstance(name, str) or not name or name in parameters or (above is not None and above not in parameters):
+                raise SpaceError(f"parameter {name!r} has no name of its own, or comes before the one that it depends on")
+            parameters[name] = parameter
+        if not parameters:
+            raise SpaceError("a space needs at least one parameter")
         free = cls._of(parameters)
         constraints = tuple(_constraints.from_json(c, free.spans()) for c in fields["constraints"])
         return cls._of(parameters, constraints) if constraints else free

@@ -92,7 +92,16 @@ def verify(storage: str | Log, name: str | None = None, *, repair: bool = False)
     checked = [_verified(log, study) for study in (names if name is None else [name])]
     if repair:
         checked = [_repaired(log, study) for study in checked]
-    return Verification(log.url, tuple(log.faults()) if hasattr(log, "faults") else (), tuple(checked))
+    return Verification(log.url, _of_the_database(log), tuple(checked))
+
+
+def _of_the_database(log: Log) -> tuple[str, ...]:
+    if not hasattr(log, "faults"):
+        return ()
+    try:
+        return tuple(log.faults())
+    except StorageError as e:  # it cannot even be looked through
+        return (str(e),)
 
 
 def _verified(log: Log, name: str) -> StudyCheck:
