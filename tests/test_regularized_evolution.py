@@ -11,6 +11,7 @@ import jaxhp
 from jaxhp import Categorical, Float, Int, Ordinal, Space, Status
 from jaxhp._types import Floats, Outcome, Problem
 from jaxhp.errors import SamplerError
+from jaxhp.samplers import exhaust, startup
 from jaxhp.samplers._regularized_evolution import START, EvolutionState
 from jaxhp.testing import rows
 
@@ -132,6 +133,24 @@ def test_constraints_of_the_space_and_of_metrics_are_met() -> None:
     study.optimize(lambda trial: {"gain": sum(trial.params.values()), "cost": trial["x2"] + trial["x3"] + 2 * trial["x0"]}, trials=400)
     assert all(trial.params["x0"] + trial.params["x1"] <= 9 for trial in study.finished)
     assert study.best.value == 27
+
+
+def test_the_start_goes_on_until_a_trial_succeeds() -> None:
+    sampler, space = jaxhp.regularized_evolution(25, 25), Space({f"x{i}": Float(0.0, 1.0) for i in range(6)})
+    state, u = evolve(sampler, space, lambda row: np.nan, 60)
+    assert np.array_equal(u[START:], startup().ask(startup().init(problem(space), 0), np.arange(START, 60)))
+    state = tell(sampler, state, 60, u[0], 1.0)
+    assert differences(space, sampler.ask(state, np.array([61]))[0], u[0]) == 1
+
+
+def test_what_another_study_ran_may_be_run_here() -> None:
+    space = Space({"c": Categorical(["a", "b"]), "o": Ordinal([1, 2])})
+    sampler, theirs = jaxhp.regularized_evolution(), exhaust()
+    everything = theirs.ask(theirs.init(problem(space), 0), np.arange(4))
+    state = sampler.tell(sampler.init(problem(space), 0), rows(np.arange(-3, 0), everything[:3], np.zeros((3, 1)), Status.COMPLETE))
+    assert not state.seen
+    state = sampler.tell(state, rows(np.array([0]), everything[:1], np.zeros((1, 1)), Status.COMPLETE))
+    assert len(state.seen) == 1
 
 
 def test_failures_have_no_children_while_anything_else_lives() -> None:

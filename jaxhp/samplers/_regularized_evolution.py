@@ -2,7 +2,8 @@
 
 Source: Real, Aggarwal, Huang & Le, Regularized evolution for image classifier architecture search (AAAI 2019), Algorithm 1. Notation: the
 population holds the P trials that were told last; a child is the best of S members drawn from it, changed in one place. Nobody stays for
-being good: what survives has children that are good again, which a lucky measurement does not.
+being good: what survives has children that are good again, which a lucky measurement does not. Until a trial succeeds there is nobody to
+descend from, and the start goes on.
 
 A change draws an active parameter, each with the same chance. A categorical gets another choice; numbers and ordinals move by a normal step
 of standard deviation `STEP` of their range, reflected at its ends, by one level at least. What becomes active by the change is drawn
@@ -25,7 +26,7 @@ from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._axes import encoded, is_categorical, nearest_levels
 from jaxhp.samplers._cells import keys
-from jaxhp.samplers._merit import Merits, one_objective
+from jaxhp.samplers._merit import WORST, Merits, one_objective
 from jaxhp.samplers._sobol import startup
 from jaxhp.space import Space
 
@@ -46,6 +47,7 @@ class EvolutionState:
         self.merits = Merits(problem.outcomes)
         self.members: deque[int] = deque(maxlen=population)  # numbers, the oldest first
         self.points: dict[int, Floats] = {}  # of the members
+        self.succeeded = False  # whether any trial did
         self.asked: set[int] = set()  # every number
         self.seen: set[bytes] = set()  # keys of every configuration
 
@@ -53,8 +55,9 @@ class EvolutionState:
 def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler:
     """Aging evolution: for architectures and other discrete, conditional spaces, with hundreds of trials and more.
 
-    The first 20 trials, or `population` if that is less, are the default configuration and Sobol points. Constraints on metrics go before
-    the objective, and a failure is worst. It needs no order among choices and costs the same at any number of trials.
+    The first 20 trials, or `population` if that is less, are the default configuration and Sobol points, and more while all fail.
+    Constraints on metrics go before the objective, and a failure is worst. It needs no order among choices and costs the same at any
+    number of trials.
 
     Args:
         population: members; the oldest leaves when a trial is told. Fewer are greedier.
@@ -82,13 +85,14 @@ def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler
 
     def tell(state: EvolutionState, trials: Trials) -> EvolutionState:
         state.asked.update(trials.number.tolist())
-        state.seen.update(keys(trials.u))
+        state.seen.update(keys(trials.u[trials.number >= 0]))  # what another study ran may be run here
         for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
             if status == Status.PENDING:
                 continue
             new = number not in state.merits
             if not state.merits.tell(number, status, float(trials.fidelity[i]), trials.y[i]):
                 continue
+            state.succeeded = state.succeeded or state.merits.of(number) < WORST
             if new:
                 if len(state.members) == population:
                     state.points.pop(state.members[0], None)
@@ -101,9 +105,9 @@ def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler
         chosen: list[Floats] = []
         taken: set[bytes] = set()
         for number in numbers.tolist():
-            if not state.members or len(state.asked) + len(chosen) < min(population, START):
-                u = _start_point(state, number)
-            else:
+            starting = not state.members or len(state.asked) + len(chosen) < min(population, START)
+            u = _start_point(state, number) if starting or not state.succeeded else None
+            if u is None or not (starting or _is_new(state, u, taken)):
                 u = _child(state, number, taken, tournament)
             taken.update(keys(u[None]))
             chosen.append(u)
@@ -125,11 +129,16 @@ def _child(state: EvolutionState, number: int, taken: set[bytes], tournament: in
         u = _changed(state.space, _parent(state, draw, tournament), 1 + attempt, draw)
         if not state.space.feasible(u[None])[0]:
             continue
-        key = keys(u[None])[0]
-        if state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken):
+        if _is_new(state, u, taken):
             return u
         feasible = u if feasible is None else feasible
     return _start_point(state, number) if feasible is None else feasible
+
+
+def _is_new(state: EvolutionState, u: Floats, taken: set[bytes]) -> bool:
+    """Whether a configuration was not asked before, where that matters."""
+    key = keys(u[None])[0]
+    return state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken)
 
 
 def _parent(state: EvolutionState, draw: np.random.Generator, tournament: int) -> Floats:
