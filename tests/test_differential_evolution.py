@@ -14,6 +14,7 @@ from jaxhp import Categorical, Float, Int, Ordinal, Space, Status
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Outcome, Problem
 from jaxhp.errors import SamplerError
+from jaxhp.samplers import exhaust
 from jaxhp.samplers._differential_evolution import EvolutionState
 from jaxhp.testing import rows
 
@@ -145,6 +146,16 @@ def test_an_enqueued_trial_that_is_better_than_all_becomes_a_member() -> None:
     study.optimize(lambda trial: rugged(np.array(list(trial.params.values()))), trials=80)
     near = [trial for trial in study.finished[50:] if max(abs(x - 0.37) for x in trial.params.values()) < 0.1]
     assert len(near) > 5
+
+
+def test_what_another_study_ran_may_be_run_here() -> None:
+    space = Space({"c": Categorical(["a", "b", "c", "d"]), "o": Ordinal([1, 2])})
+    sampler, theirs = jaxhp.differential_evolution(population=4), exhaust()
+    everything = theirs.ask(theirs.init(problem(space), 0), np.arange(8))
+    state = sampler.tell(sampler.init(problem(space), 0), rows(np.arange(-7, 0), everything[:7], np.zeros((7, 1)), Status.COMPLETE))
+    assert not state.seen
+    state = sampler.tell(state, rows(np.array([0]), everything[:1], np.zeros((1, 1)), Status.COMPLETE))
+    assert len(state.seen) == 1
 
 
 def test_constraints_on_metrics_go_before_the_objective() -> None:

@@ -41,7 +41,7 @@ from jaxhp.samplers._merit import Merit, Merits, one_objective
 
 STRATEGIES: Final = ("best/1", "rand/1", "current-to-pbest/1")
 LEAST: Final = 4  # members that a difference needs
-PBEST: Final = 0.2  # largest part of the members that x_p is drawn from
+PBEST: Final = 0.2  # part of the members, the best ones, that x_p is drawn from
 HISTORY: Final = 5  # pairs (F, CR) remembered
 SPREAD: Final = 0.1  # of F and CR around a remembered pair
 ATTEMPTS: Final = 8  # proposals that were asked before, until one is taken
@@ -174,7 +174,8 @@ def differential_evolution(
                     state.asked[number] = _foreign(state, number, u)
                 _compete(state, number, population, status in ENDED)
             state.numbers.add(number)
-            state.seen.update(keys(u[None]))
+            if number >= 0:  # what another study ran may be run here
+                state.seen.update(keys(u[None]))
         return state
 
     def ask(state: EvolutionState, numbers: Ints) -> Floats:
