@@ -369,6 +369,24 @@ def test_bipop_gives_the_next_run_to_the_regime_that_used_less() -> None:
     assert all(8 <= run.popsize <= max(larges) // 2 and 0.002 <= run.sigma <= 0.2 for run in smalls)
 
 
+def test_a_run_whose_first_generations_all_fail_begins_elsewhere_and_keeps_its_population() -> None:
+    space = floats(5, 0.0, 1.0)
+
+    def corner(trial: jaxhp.Trial) -> float:  # 1.6 % of the space
+        x = np.array([*trial.params.values()])
+        return sphere(x - 0.9) if (x[:3] > 0.75).all() else math.nan
+
+    for seed in range(3):
+        study = Study(space, sampler=jaxhp.cma_es(), seed=seed).optimize(corner, trials=800)
+        assert study.best.value < 1e-5
+    for restarts, run in (("bipop", 3), ("ipop", 3), (None, 0)):
+        sampler = jaxhp.cma_es(popsize=6, restarts=restarts)
+        state = started(sampler, space)
+        for i in range(9):
+            state, _, _ = generation(sampler, state, 6 * i, 6, lambda row: math.nan)
+        assert (state.run.number, state.run.popsize, state.run.used) == (run, 6, (0, 0))
+
+
 def test_without_restarts_a_run_that_has_converged_stays() -> None:
     sampler, space = jaxhp.cma_es(restarts=None), floats(1)
     state, asked = started(sampler, space), 0

@@ -6,7 +6,7 @@ with a budget; the one that has used fewer evaluations is next. Large runs doubl
     popsize = floor(default (large / (2 default))^(U^2)),      sigma = sigma_0 10^(-2 U'),      U, U' uniform on [0, 1],
 
 and end at half the evaluations of the last large run. The first run counts as small. A run ends by the criteria of the tutorial, section
-B.3, which look at the distribution and at the best value of each generation.
+B.3, which look at the distribution and at the best value of each generation. One in which nothing succeeds is begun again elsewhere.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ def next_run(how: Restarts, last: Run, evaluations: int, popsize: int, sigma: fl
     return Run(number, fewer, sigma * 10.0 ** (-2.0 * float(draws[1])), False, last.doublings, used, limit, start)
 
 
+def elsewhere(last: Run, n: int, seed: int) -> Run:
+    """The run begun again from another mean (n,), where every trial failed: it has learned nothing, and used up no budget."""
+    number = last.number + 1
+    return last._replace(number=number, start=rng(seed, number, "cma_es restart").random(n))
+
+
 def window(made: Strategy) -> int:
     """How many generations the test of stagnating values looks at."""
     return 10 + math.ceil(30.0 * made.n / made.popsize)
@@ -92,7 +98,7 @@ def ended(made: Strategy, run: Run, search: Search, floats: Bools, best: list[fl
         return True
     if not len(search.D):
         return False
-    low, high = float(search.D.min()), float(search.D.max())
+    low, high = (float(search.D.min()), float(search.D.max())) if made.separable else (search.D.item(0), search.D.item(-1))
     if high * search.sigma > _TOL_X_UP * run.sigma or high * high > _CONDITION * low * low:
         return True
     if search.sigma * high > 1e3 * _TOL_X * run.sigma:  # spares the test of each coordinate

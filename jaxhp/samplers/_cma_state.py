@@ -14,6 +14,7 @@ to go, and are left out. Foreign trials that are told before the first draw shap
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +31,11 @@ from jaxhp.samplers._fidelity import END, Fidelity
 SEPARABLE_FROM: Final = 200  # numeric parameters above which C is diagonal by default
 HASTE: Final = 1.4  # of the tutorial's learning rates and damping, where there are floats alone (docs/cma_es.md)
 _MENDED: Final = -1  # in place of the generation of a draw
+_BARREN: Final = 3  # generations in which nothing has succeeded, until a run begins elsewhere
 _GUESTS: Final = 4  # populations of guests that are kept before the worse ones are dropped
+
+
+_merit = itemgetter(slice(0, 3))  # of a `Told`
 
 
 class Options(NamedTuple):
@@ -73,13 +78,15 @@ class CmaState:
     def __init__(self, problem: Problem, seed: int, options: Options) -> None:
         space = problem.space
         self.seed, self.options, self.layout = seed, options, layout(space)
-        self.n = len(self.layout.numeric)
+        at = self.layout.coordinates
+        self.n = len(at.numeric)
         usual = space.defaults_everywhere()
-        self.centre = usual[self.layout.numeric]  # (n,)
-        self.default = (usual[self.layout.categorical] * self.layout.levels).astype(np.int64)  # (c,)
-        self.floats = np.isin(np.arange(self.n), self.layout.bounded)  # (n,)
-        self.discrete = len(self.layout.cells.at) + len(self.layout.levels)
-        self.least = least_probability(self.layout.levels, self.discrete)  # (c,)
+        self.centre = usual[at.numeric]  # (n,)
+        self.default = (usual[at.categorical] * at.levels).astype(np.int64)  # (c,)
+        self.levels = at.levels  # (c,)
+        self.floats = at.bounded  # (n,)
+        self.discrete = len(self.layout.cells.at) + len(self.levels)
+        self.least = least_probability(self.levels, self.discrete)  # (c,)
         self.haste = 1.0 if self.discrete else HASTE
         self.separable = self.n > SEPARABLE_FROM if options.separable == "auto" else bool(options.separable)
         self.objective = next(i for i, o in enumerate(problem.outcomes) if o.threshold is None)
@@ -99,14 +106,14 @@ class CmaState:
         self.run, self.stale = run, False
         self.strategy = strategy(max(self.n, 1), run.popsize, self.options.active, self.separable, self.haste)
         self.search = isotropic(self.strategy, self.centre if run.start is None else run.start, run.sigma)
-        self.categories = uniform_categories(self.layout.levels)
+        self.categories = uniform_categories(self.levels)
         self.usual = self.default  # (c,) categories of trial 0
         count = math.floor(self.options.warm_start * len(self.before))
         if run.start is None and count:
             u = np.array([row[3] for row in sorted(self.before, key=lambda row: row[:3])[:count]])
             x, chosen = latent(self.layout, self.search, np.ones(self.n), u)
             self.search = shaped(self.strategy, *promising(x))
-            self.categories = promising_categories(self.layout.levels, chosen, self.least)
+            self.categories = promising_categories(self.levels, chosen, self.least)
             self.usual = self.categories.q.argmax(axis=1)
         self.A = np.ones(self.n)  # stretches of discrete coordinates
         self.best: list[float] = []  # of the last generations
@@ -191,7 +198,9 @@ class CmaState:
             self.best.append(ranked[0].y)
             del self.best[: -restarting.window(made)]
             self.over = restarting.ended(made, self.run, self.search, self.floats, self.best, self.evaluations)
-        if self.over and self.options.restarts is not None:
+        if not self.best and self.options.restarts is not None and self.evaluations >= _BARREN * made.popsize:
+            self._begin(restarting.elsewhere(self.run, self.n, self.seed))
+        elif self.over and self.options.restarts is not None:
             run = restarting.next_run(
                 self.options.restarts, self.run, self.evaluations, self.first_popsize, self.options.sigma, self.n, self.seed
             )
@@ -203,21 +212,17 @@ class CmaState:
         """Search, margin and categories after a generation, best first."""
         made = self.strategy
         if self.n:
-            foreign = np.array([told.foreign for told in ranked])
-            self.search = update(made, self.search, np.array([told.x for told in ranked]), foreign if foreign.any() else None)
+            foreign = [told.foreign for told in ranked]
+            self.search = update(made, self.search, np.array([told.x for told in ranked]), np.array(foreign) if any(foreign) else None)
         if len(self.layout.cells.at):
             margin = self.options.margin or 1.0 / (self.n * made.popsize)
             spread = self.search.sigma * np.sqrt(self.search.C if made.separable else np.diag(self.search.C))
             mean, self.A = corrected(self.layout.cells, self.search.mean, spread, self.A, margin)
             self.search = self.search._replace(mean=mean)
-        if len(self.layout.levels):
+        if len(self.levels):
             chosen = np.array([told.chosen for told in ranked[: made.mu]])
             self.categories = learned(self.categories, chosen, made.weights[: made.mu], self.least)
 
     def _at_the_end(self, told: Told) -> Told:
         """A value of a trial that was stopped or paused, brought to the end of a run (`_fidelity.py`)."""
         return told if told.step == END else told._replace(y=told.y + self.fidelity.brought(told.step)[0])
-
-
-def _merit(told: Told) -> tuple[float, float, int]:
-    return told[:3]
