@@ -25,10 +25,14 @@ def pareto_front(y: Floats) -> Bools:
 
     Row a dominates b when a <= b in every column and a < b in one. Cost O(n f m) for a front of f rows.
 
+    Raises:
+        StudyError: y has not two axes.
+
     >>> import numpy as np
     >>> pareto_front(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 3.0]])).tolist()
     [True, True, False]
     """
+    y = _checked(y)
     front: Bools = np.logical_not(np.isnan(y).any(axis=1))
     # In lexicographic order a row can only be dominated by an earlier one.
     order = np.lexsort(y.T[::-1])
@@ -76,7 +80,7 @@ def ranks(y: Floats, violation: Floats | None = None) -> Ints:
     >>> ranks(y, violation=np.array([0.0, 0.0, 0.0, 0.5])).tolist()
     [0, 0, 1, 2]
     """
-    _check(y)
+    y = _checked(y)
     broken = np.zeros(len(y)) if violation is None else np.asarray(violation, dtype=np.float64)
     if broken.shape != (len(y),):
         raise StudyError(f"violation has shape {broken.shape}; give one number for each of the {len(y)} rows of y")
@@ -151,7 +155,7 @@ def crowding(y: Floats, rank: Ints | None = None) -> Floats:
     """(n,) how far apart the neighbours of each row are within its front, summed over the objectives in units of the front's range.
 
     The least and the greatest of an objective get infinity. Of equal rows the first stands for all, and the others get 0. An objective
-    that is constant in a front says nothing about the rows inside.
+    that is constant in a front, or infinite somewhere in it, says nothing about the rows inside.
 
     Args:
         y: (n, m) objectives.
@@ -164,7 +168,7 @@ def crowding(y: Floats, rank: Ints | None = None) -> Floats:
     >>> crowding(np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0], [2.0, 2.0]])).tolist()
     [inf, 1.0, inf, 1.5]
     """
-    _check(y)
+    y = _checked(y)
     n = len(y)
     fronts = np.zeros(n, np.int64) if rank is None else np.asarray(rank)
     if fronts.shape != (n,):
@@ -182,11 +186,11 @@ def crowding(y: Floats, rank: Ints | None = None) -> Floats:
         (last,) = np.nonzero(front[along[1:]] != front[along[:-1]])
         starts, ends = np.concatenate([[0], last + 1]), np.concatenate([last, [len(along) - 1]])
         value = z[along, j] * 0.5  # so that no difference overflows
-        width = np.repeat(value[ends] - value[starts], ends - starts + 1)
         gap = np.zeros(len(along))
-        gap[1:-1] = value[2:] - value[:-2]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gap = np.where(width > 0.0, gap / width, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # infinities, and ranges of 0
+            width = np.repeat(value[ends] - value[starts], ends - starts + 1)
+            gap[1:-1] = value[2:] - value[:-2]
+            gap = np.where((width > 0.0) & (width < np.inf), gap / width, 0.0)
         gap[starts] = gap[ends] = np.inf
         total[along] += gap
     result[kept] = total
@@ -206,7 +210,7 @@ def hypervolume(y: Floats, reference: Floats) -> float:
     >>> hypervolume(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 3.0]]), np.array([4.0, 4.0]))
     5.0
     """
-    _check(y)
+    y = _checked(y)
     bound = np.asarray(reference, dtype=np.float64)
     if bound.shape != (y.shape[1],) or not np.isfinite(bound).all():
         raise StudyError(f"reference is {reference!r}; give one finite number for each of the {y.shape[1]} objectives")
@@ -268,6 +272,8 @@ def _exclusive(y: Floats, bound: Floats) -> float:
     return total
 
 
-def _check(y: Floats) -> None:
+def _checked(y: Floats) -> Floats:
+    y = np.asarray(y, dtype=np.float64)
     if y.ndim != 2 or y.shape[1] < 1:
         raise StudyError(f"y has shape {y.shape}; give one row for each point and one column for each objective")
+    return y

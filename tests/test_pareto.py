@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,9 +120,24 @@ def test_a_constant_objective_and_huge_values_leave_crowding_finite() -> None:
     assert np.isinf(crowding(y)[[0, 2]]).all()
 
 
+def test_an_infinite_value_takes_its_objective_out_of_crowding() -> None:
+    y = np.array([[-np.inf, 3.0], [1.0, 2.0], [2.0, 1.5], [np.inf, 1.0]])
+    assert crowding(y).tolist() == [np.inf, 0.75, 0.5, np.inf]
+    assert crowding(np.full((3, 1), np.inf)).tolist() == [np.inf, 0.0, 0.0]
+
+
+def test_lists_and_integers_are_taken_as_they_are_read() -> None:
+    y: Any = [[1, 3], [2, 2], [3, 3]]
+    assert pareto_front(y).tolist() == [True, True, False]
+    assert ranks(y).tolist() == [0, 0, 1]
+    assert hypervolume(y, np.array([4, 4])) == 5.0
+    assert crowding(y, ranks(y)).tolist() == [np.inf] * 3
+
+
 def test_wrong_shapes_are_refused() -> None:
     y = np.zeros((3, 2))
     for call, message in (
+        (lambda: pareto_front(np.zeros(3)), r"y has shape \(3,\); give one row for each point"),
         (lambda: ranks(np.zeros(3)), r"y has shape \(3,\); give one row for each point"),
         (lambda: ranks(y, np.zeros(2)), r"violation has shape \(2,\); give one number for each of the 3 rows"),
         (lambda: crowding(y, np.zeros(2, int)), r"rank has shape \(2,\)"),
