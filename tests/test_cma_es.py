@@ -422,7 +422,7 @@ def test_a_wrong_argument_is_told_with_the_remedy(arguments: dict[str, Any], mes
 
 
 def test_several_objectives_are_refused_with_the_samplers_that_take_them() -> None:
-    with pytest.raises(SamplerError, match=r"has loss, latency; use jaxhp.nsga2\(\) or jaxhp.tpe\(\)"):
+    with pytest.raises(SamplerError, match=r"has loss, latency; for several use jaxhp.nsga2\(\) or jaxhp.tpe\(\)"):
         Study(floats(1), sampler=jaxhp.cma_es(), directions={"loss": "minimize", "latency": "minimize"}).ask()
 
 

@@ -186,7 +186,7 @@ def test_a_paused_trial_counts_again_with_what_it_shows_later() -> None:
     ("arguments", "message"),
     [
         ({"strategy": "rand/2"}, "strategy: expected one of best/1, rand/1, current-to-pbest/1, got 'rand/2'"),
-        ({"population": 3}, "population: expected a number of at least 4, got 3"),
+        ({"population": 3}, "population: expected an integer of at least 4, got 3"),
         ({"population": True}, "population: expected"),
         ({"mutation": 0.0}, "mutation: expected a number above 0"),
         ({"mutation": (0.9, 0.5)}, "mutation: expected .* a rising pair"),

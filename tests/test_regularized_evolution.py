@@ -164,8 +164,8 @@ def test_failures_have_no_children_while_anything_else_lives() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, 1), "population: expected a number of at least 2, got 1"),
-        ((10, 0), "tournament: expected a number of at least 1, got 0"),
+        ((1, 1), "population: expected an integer of at least 2, got 1"),
+        ((10, 0), "tournament: expected an integer of at least 1, got 0"),
         ((10, 11), "tournament: no more than the population of 10 can be drawn, got 11"),
         ((10.0, 2), "population: expected"),
     ],

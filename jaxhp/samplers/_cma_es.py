@@ -17,6 +17,7 @@ from jaxhp._types import Floats, Ints, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cma_restarts import Restarts
 from jaxhp.samplers._cma_state import CmaState, Options
+from jaxhp.samplers._merit import one_objective
 
 _SIGMA: Final = 0.2
 _LEAST_POPSIZE: Final = 4
@@ -75,11 +76,7 @@ def cma_es(
     options = Options(float(sigma), popsize, restarts, active, separable, margin, float(warm_start))
 
     def init(problem: Problem, seed: int) -> CmaState:
-        objectives = [o.name for o in problem.outcomes if o.threshold is None]
-        if len(objectives) > 1:
-            raise SamplerError(
-                f"cma_es() searches for one objective and this study has {', '.join(objectives)}; use jaxhp.nsga2() or jaxhp.tpe(), or one"
-            )
+        one_objective("cma_es()", problem)
         return CmaState(problem, seed, options)
 
     def tell(state: CmaState, trials: Trials) -> CmaState:

@@ -110,7 +110,7 @@ def differential_evolution(
     if strategy not in STRATEGIES:
         raise SamplerError(f"{name}: strategy: expected one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if isinstance(population, bool) or not isinstance(population, int) or population < LEAST:
-        raise SamplerError(f"{name}: population: expected a number of at least {LEAST}, got {population!r}")
+        raise SamplerError(f"{name}: population: expected an integer of at least {LEAST}, got {population!r}")
     dither = mutation if isinstance(mutation, tuple) else None if mutation is None else (mutation, mutation)
     if dither is not None and not (len(dither) == 2 and all(_between(F, 0.0, 2.0) and F for F in dither) and dither[0] <= dither[1]):
         raise SamplerError(f"{name}: mutation: expected a number above 0 and at most 2, or a rising pair of them, got {mutation!r}")
@@ -191,7 +191,7 @@ def differential_evolution(
 
 
 def _between(value: object, low: float, high: float) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (int, float)) and low <= value <= high
+    return not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating)) and bool(low <= value <= high)
 
 
 def _proposed(state: EvolutionState, number: int, genes: Floats, slot: int = -1, F: float = math.nan, CR: float = math.nan) -> Proposal:

@@ -74,4 +74,6 @@ def one_objective(name: str, problem: Problem) -> None:
     objectives = [o.name for o in problem.outcomes if o.threshold is None]
     if len(objectives) != 1:
         shown = ", ".join(objectives) or "none"
-        raise SamplerError(f"{name} compares trials by one objective, and this study has {shown}; for several use jaxhp.nsga2()")
+        raise SamplerError(
+            f"{name} compares trials by one objective, and this study has {shown}; for several use jaxhp.nsga2() or jaxhp.tpe()"
+        )
