@@ -699,6 +699,22 @@ def study_of(*trials: tuple[dict[str, Any], TrialState]) -> optuna.Study:
     return study
 
 
+def test_trials_that_were_pruned_before_they_had_all_parameters_are_left_out() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0.0, 1.0)
+        if trial.number % 2:
+            raise optuna.TrialPruned
+        return x + trial.suggest_float("y", 0.0, 1.0)
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=6)
+    for space in (None, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})):
+        with pytest.warns(UserWarning, match="trials 1, 3, 5 did not get all parameters"):
+            ours = from_optuna(study, space=space)
+        assert list(ours.space.names) == ["x", "y"]
+        assert [t.value for t in ours.finished] == [t.value for t in study.trials if t.value is not None]
+
+
 def test_a_failure_that_never_got_its_parameters_is_left_out_and_said() -> None:
     full = {"x": 0.5, "y": 0.25}
     study = study_of((full, TrialState.COMPLETE), ({"x": 0.5}, TrialState.FAIL), (full, TrialState.FAIL), (full, TrialState.COMPLETE))

@@ -43,8 +43,8 @@ def from_optuna(
     """A jaxhp study with the trials of an Optuna study: parameters, values, reports, constraints, times, failures.
 
     Pruned trials are STOPPED ones; running trials stay running, and waiting ones run first. Numbers stay, unless trials are left out: those
-    that failed, run or wait and lack parameters. A complete trial whose value is infinite or lacks a constraint counts as failed. Numeric
-    user attributes are told beside the metrics; others stay behind. What `to_optuna` wrote comes back as it was.
+    that were pruned, failed, run or wait and lack parameters. A complete trial whose value is infinite or lacks a constraint counts as
+    failed. Numeric user attributes are told beside the metrics; others stay behind. What `to_optuna` wrote comes back as it was.
 
     Args:
         study: an `optuna.Study`, from `optuna.load_study`, say.
@@ -95,7 +95,17 @@ def from_optuna(
 
 def _inferred(trials: Sequence[FrozenTrial]) -> Space:
     """The union of the distributions, parents before children."""
-    known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)] or [t for t in trials if t.distributions]
+    ended = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    complete = [t for t in ended if t.state == TrialState.COMPLETE]
+    try:
+        return _inferred_from(ended or [t for t in trials if t.distributions])
+    except SpaceError:
+        if len(complete) in (0, len(ended)):
+            raise
+        return _inferred_from(complete)  # trials may be pruned before they have all of their parameters
+
+
+def _inferred_from(known: Sequence[FrozenTrial]) -> Space:
     structure = Structure()
     distributions: dict[str, list[Any]] = {}
     for trial in known:
@@ -148,7 +158,8 @@ def _points(space: Space, trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTri
         try:
             found.append((trial, space.point(_params(space, trial))))
         except SpaceError as e:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            whole = trial.state == TrialState.PRUNED and all(name in trial.params for name in space.names)
+            if whole or trial.state == TrialState.COMPLETE:
                 raise SpaceError(f"from_optuna: trial {trial.number} is no point of the space: {e}") from e
             left_out.append(trial.number)
     if left_out:
