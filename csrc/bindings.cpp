@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "bind_cma.hpp"
 #include "bind_parzen.hpp"
 #include "bind_search.hpp"
 #include "borrow.hpp"
@@ -208,4 +209,5 @@ PYBIND11_MODULE(_core, m) {
             py::arg("x"), "(n, d) points of plain values; NaN where x is.");
     bind_search(m, kernel);
     bind_parzen(m, kernel);
+    bind_cma(m, kernel);
 }

@@ -1,6 +1,7 @@
 // Compiled once per instruction set, with -DJAXHP_ISA=avx512|avx2|baseline and its flags (CMakeLists.txt).
 #include "kernel.hpp"
 
+#include "cma.hpp"
 #include "encoding.hpp"
 #include "maximize.hpp"
 #include "philox.hpp"
@@ -36,6 +37,10 @@ Kernel table() {
     kernel.proposal_memory = proposal_memory;
     kernel.log_density = log_density;
     kernel.propose = propose;
+    kernel.cma_memory = cma_memory;
+    kernel.cma_update = cma_update;
+    kernel.cma_decompose = cma_decompose;
+    kernel.cma_draw = cma_draw;
     return kernel;
 }
 

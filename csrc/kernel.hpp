@@ -139,6 +139,66 @@ struct ProposalView {
     DrawName draw;
 };
 
+// The constants of CMA-ES: `Strategy` of jaxhp/samplers/_cma_update.py.
+struct CmaConstants {
+    std::size_t n;
+    std::size_t popsize;
+    std::size_t mu;         // at most popsize
+    const double* weights;  // (popsize,)
+    double mu_eff;
+    double c_sigma;
+    double d_sigma;
+    double c_c;
+    double c_1;
+    double c_mu;
+    double chi_n;
+    bool separable;
+};
+
+// A distribution: `Search` of the same file.
+struct CmaView {
+    const double* mean;     // (n,)
+    double sigma;
+    const double* C;        // (n, n), or its diagonal (n,) in the separable variant
+    const double* p_sigma;  // (n,)
+    const double* p_c;      // (n,)
+    const double* B;        // (n, n), none in the separable variant
+    const double* D;        // (n,)
+    double g;               // generations so far
+};
+
+// Where the next one goes, in the same shapes; B and D only where a decomposition is due, D always in the separable variant.
+struct CmaResult {
+    double* mean;
+    double* sigma;
+    double* C;
+    double* p_sigma;
+    double* p_c;
+    double* B;
+    double* D;
+};
+
+// What points are drawn from: n numbers of a normal distribution, and c categories, which share out the dims of a space.
+struct CmaDrawView {
+    std::size_t n;
+    std::size_t c;
+    const std::int64_t* numeric;      // (n,) dims
+    const std::uint8_t* bounded;      // (n,) whether it is a float, between 0 and 1
+    const std::int64_t* categorical;  // (c,) dims
+    const std::int64_t* levels;       // (c,) at least 1, at most `width`
+    const double* mean;               // (n,)
+    double sigma;
+    const double* B;  // (n, n), none where separable
+    const double* D;  // (n,)
+    bool separable;
+    const double* A;            // (n,) stretches numbers that are not floats
+    const double* q;            // (c, width) probabilities of levels
+    std::size_t width;
+    const std::int64_t* usual;  // (c,) levels of number 0
+    std::uint64_t seed;
+    std::uint64_t purpose;
+};
+
 constexpr std::size_t MOST_RATIOS = 64;
 constexpr std::size_t MOST_POSTERIORS = 16;
 constexpr std::size_t MOST_STARTS = 32;
@@ -180,6 +240,15 @@ struct Kernel {
                         double* out);
     // (candidates, d) canonical points, best first, and their scores.
     void (*propose)(const ProposalView& view, unsigned char* memory, double* out, double* scores);
+    std::size_t (*cma_memory)(const CmaConstants& made);
+    // The distribution after the points x (popsize, n), best first; foreign (popsize,) or nullptr. False: C is not finite.
+    bool (*cma_update)(const CmaConstants& made, const CmaView& search, const double* x, const std::uint8_t* foreign, bool due,
+                       unsigned char* memory, const CmaResult& after);
+    // B (n, n) and D (n,) of C (n, n), whose lower triangle counts. False: it is not finite.
+    bool (*cma_decompose)(const CmaConstants& made, const double* C, unsigned char* memory, double* B, double* D);
+    // v (k, n + c) in the space, x (k, n), levels chosen (k, c), and the attempt at which each was drawn (cma.hpp).
+    void (*cma_draw)(const CmaDrawView& view, const std::int64_t* numbers, std::size_t k, double* scratch, double* v, double* x,
+                     std::int64_t* chosen, std::int64_t* attempts);
 };
 
 }  // namespace jaxhp

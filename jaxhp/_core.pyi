@@ -103,6 +103,47 @@ def propose(
     A score is the sum over ratios (better, worse, share) of -log(share + (1 - share) worse / better) (csrc/propose.hpp).
     """
 
+# `Strategy`, `Search` (jaxhp/samplers/_cma_update.py) and `Coordinates` (_cma_draw.py) by their fields
+CmaStrategy: TypeAlias = tuple[int, int, int, npt.NDArray[np.float64], float, float, float, float, float, float, float, bool, int]
+CmaSearch: TypeAlias = tuple[
+    npt.NDArray[np.float64],
+    float,
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    int,
+]
+CmaCoordinates: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+def cma_update(
+    made: CmaStrategy, search: CmaSearch, x: npt.NDArray[np.float64], foreign: npt.NDArray[np.bool_] | None, due: bool
+) -> CmaSearch:
+    """The distribution after points x (popsize, n), best first; B and D are new where a decomposition is `due` (csrc/cma.hpp).
+
+    foreign (popsize,) says which points were not drawn from it. A covariance that is not finite is a ValueError.
+    """
+
+def cma_decompose(C: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """B (n, n) and D (n,), rising, with C = B diag(D^2) B^T; C's lower triangle counts."""
+
+def cma_draw(
+    coordinates: CmaCoordinates,
+    search: CmaSearch,
+    A: npt.NDArray[np.float64],
+    q: npt.NDArray[np.float64],
+    usual: npt.NDArray[np.int64],
+    seed: SupportsIndex,
+    purpose: SupportsIndex,
+    numbers: npt.NDArray[np.int64],
+    attempts: npt.NDArray[np.int64] | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Points v (k, d), x (k, n), levels (k, c), and the attempts (k,) at which their floats were within bounds.
+
+    attempts (k,) are the first ones; None: 0. Row i depends on numbers[i] alone.
+    """
+
 @final
 class EncodedDims:
     """The encoded space (docs/architecture.md); arguments are the columns of `Dims`, checked here with a ValueError each."""

@@ -1,4 +1,4 @@
-"""One generation of the (mu/mu_w, lambda)-CMA-ES with active covariance update, as a pure function.
+"""One generation of the (mu/mu_w, lambda)-CMA-ES with active covariance update, as a pure function (csrc/cma.hpp).
 
 Source: Hansen, The CMA evolution strategy: a tutorial, arXiv 1604.00772; the numbers beside the formulas are its equations. The
 separable variant keeps the diagonal of C alone and learns it (n + 2) / 3 times as fast (Ros & Hansen, PPSN 2008). Points that were not
@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp import _kernel
 from jaxhp._types import Bools, Floats
-
-_SMALLEST: Final = 1e-8  # added to a squared length that divides
-_FLAT: Final = 1e-8  # standard deviation of an axis whose variance rounding has made negative
 
 
 class Strategy(NamedTuple):
@@ -49,7 +47,7 @@ class Search(NamedTuple):
     p_sigma: Floats  # (n,)
     p_c: Floats  # (n,)
     B: Floats  # (n, n) eigenvectors of C in columns; (0, 0) in the separable variant
-    D: Floats  # (n,) square roots of the eigenvalues
+    D: Floats  # (n,) square roots of the eigenvalues; rising, but in the separable variant
     g: int  # generations so far
 
 
@@ -119,13 +117,15 @@ def isotropic(made: Strategy, mean: Floats, sigma: float) -> Search:
 def shaped(made: Strategy, mean: Floats, sigma: float, C: Floats) -> Search:
     """N(mean, sigma^2 C) with C (n, n), of which the separable variant takes the diagonal."""
     begun = isotropic(made, mean, sigma)
-    C = np.ascontiguousarray(np.diag(C)) if made.separable else C
-    B, D = _decomposed(made, C)
+    if made.separable:
+        variance = np.ascontiguousarray(np.diag(C))
+        return begun._replace(C=variance, D=np.sqrt(variance))
+    B, D = _kernel.cma_decompose(C)
     return begun._replace(C=C, B=B, D=D)
 
 
 def update(made: Strategy, search: Search, x: Floats, foreign: Bools | None = None) -> Search:
-    """The distribution after one generation.
+    """The distribution after one generation (csrc/cma.hpp).
 
     Args:
         made: its constants.
@@ -133,40 +133,4 @@ def update(made: Strategy, search: Search, x: Floats, foreign: Bools | None = No
         x: (popsize, n) points, best first.
         foreign: (popsize,) which of them were not drawn from it; None: none.
     """
-    mu, w, g = made.mu, made.weights, search.g
-    y = (x - search.mean) / search.sigma
-    z = (y if made.separable else y @ search.B) / search.D
-    squares = np.einsum("ij,ij->i", z, z)
-    if foreign is not None:
-        longest = math.sqrt(made.n) + 2.0 * made.n / (made.n + 2.0)  # c_y of (3) in arXiv 1110.4181
-        shorter = np.where(foreign, np.minimum(1.0, longest / np.sqrt(squares + _SMALLEST)), 1.0)
-        y, z, squares = y * shorter[:, None], z * shorter[:, None], squares * shorter**2
-    y_w = w[:mu] @ y[:mu]  # (41)
-    z_w = w[:mu] @ z[:mu]
-    if not made.separable:
-        z_w = search.B @ z_w  # C^-1/2 y_w
-    c_sigma, c_c, c_1, c_mu = made.c_sigma, made.c_c, made.c_1, made.c_mu
-    p_sigma = (1.0 - c_sigma) * search.p_sigma + math.sqrt(c_sigma * (2.0 - c_sigma) * made.mu_eff) * z_w  # (43)
-    length = math.sqrt(float(p_sigma @ p_sigma))
-    sigma = search.sigma * math.exp(min(1.0, c_sigma / made.d_sigma * (length / made.chi_n - 1.0)))  # (44)
-    h = length / math.sqrt(1.0 - (1.0 - c_sigma) ** (2 * (g + 1))) < (1.4 + 2.0 / (made.n + 1.0)) * made.chi_n
-    p_c = (1.0 - c_c) * search.p_c
-    if h:
-        p_c = p_c + math.sqrt(c_c * (2.0 - c_c) * made.mu_eff) * y_w  # (45)
-    steps = c_mu * w
-    steps[mu:] *= made.n / (squares[mu:] + _SMALLEST)  # (46)
-    keep = 1.0 + c_1 * (0.0 if h else c_c * (2.0 - c_c)) - c_1 - c_mu * float(w.sum())
-    if made.separable:
-        C = keep * search.C + c_1 * p_c**2 + steps @ y**2  # the diagonal of (47)
-    else:
-        C = keep * search.C + c_1 * p_c[:, None] * p_c + (y.T * steps) @ y  # (47)
-    B, D = _decomposed(made, C) if (g + 1) % made.lag == 0 else (search.B, search.D)
-    return Search(search.mean + search.sigma * y_w, sigma, C, p_sigma, p_c, B, D, g + 1)  # (42), c_m = 1
-
-
-def _decomposed(made: Strategy, C: Floats) -> tuple[Floats, Floats]:
-    """B and D; C's lower triangle counts."""
-    if made.separable:
-        return np.empty((0, 0)), np.sqrt(np.maximum(C, _FLAT**2))
-    squares, B = np.linalg.eigh(C)  # rising
-    return B, np.sqrt(squares if squares[0] >= 0.0 else np.where(squares < 0.0, _FLAT**2, squares))
+    return Search._make(_kernel.cma_update(made, search, x, foreign, (search.g + 1) % made.lag == 0))
