@@ -3,7 +3,7 @@
 Hansen & Ostermeier, Completely derandomized self-adaptation in evolution strategies, Evolutionary Computation 9(2), 2001. The parts, each
 with its paper: the update (`_cma_update.py`), integers (`_cma_margin.py`), categories (`_cma_categories.py`), restarts
 (`_cma_restarts.py`), the start from another study's trials (`_cma_warm_start.py`), sampling and bounds (`_cma_draw.py`), and the fold
-that makes generations of trials (`_cma_state.py`). Defaults are measured in docs/samplers.md.
+that makes generations of trials (`_cma_state.py`). Defaults are measured in docs/cma_es.md.
 """
 
 from __future__ import annotations

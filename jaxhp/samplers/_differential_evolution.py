@@ -158,7 +158,7 @@ def differential_evolution(
         """F and CR of a trial."""
         F, CR = state.history[int(draw.integers(HISTORY))]
         CR = min(max(CR + SPREAD * float(draw.normal()), 0.0), 1.0)
-        F = min(max(F + SPREAD * math.tan(math.pi * (float(draw.random()) - 0.5)), SPREAD), 1.0)  # Cauchy
+        F = min(max(F + SPREAD * math.tan(math.pi * (float(draw.random()) - 0.5)), SPREAD), 1.0)  # Cauchy; SHADE draws anew below 0
         if dither is not None:
             F = dither[0] + (dither[1] - dither[0]) * float(draw.random())
         return F, CR if crossover is None else crossover

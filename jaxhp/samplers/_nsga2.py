@@ -4,7 +4,7 @@ Deb, Pratap, Agarwal & Meyarivan, A fast and elitist multiobjective genetic algo
 design, until `population` results are told; then every suggestion is a child of two members that each won a binary tournament
 (`_genetics.py`). The population (`_population.py`) is thinned whenever a fifth of its size in results has come, in whatever order,
 instead of its whole size: half-way to the steady state of Durillo et al. (EMO 2009), which finds more with equally many evaluations
-(docs/samplers.md). Nothing waits for a generation, and a failed trial is no member.
+(docs/objectives.md). Nothing waits for a generation, and a failed trial is no member.
 
 A child is named by (seed, number). One that repeats a configuration or breaks a constraint of the space is bred again, up to `ATTEMPTS`
 times, then replaced by a random point; a finite space is walked to its end like a grid, without repeats. Where results are noisy,
