@@ -19,7 +19,9 @@ from jaxhp._types import Floats, Outcome, Problem, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._parzen import Bandwidths, improvement_weights, rank_weights
 from jaxhp.samplers._sobol import startup_size
-from jaxhp.samplers._split import OneMetric, SeveralMetrics
+from jaxhp.samplers._split import MOST_BETTER, Contenders, OneMetric, SeveralMetrics
+from jaxhp.samplers._tpe import MOST_KERNELS, _thinned
+from jaxhp.samplers._volumes import POINTS, alone, count, dominated, greedily
 from jaxhp.testing import rows, spaces
 
 MIXED = Space(
@@ -203,14 +205,65 @@ def test_a_stopped_trial_counts_with_its_value_brought_to_the_end() -> None:
     assert results.split(lambda n: 2).better.tolist() == [3, 0]
 
 
-def test_several_objectives_are_split_by_fronts_and_then_by_crowding() -> None:
+def test_several_objectives_are_split_by_fronts_and_then_by_what_rows_add_to_the_volume() -> None:
     y = np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0], [2.0, 2.0], [5.0, 5.0], [0.5, math.nan], [2.0, 4.0]])
     results = SeveralMetrics((Outcome("a"), Outcome("b")))
     told(results, y)
-    assert results.split(lambda n: 3).better.tolist() == [0, 2, 3]  # of the first front, the ends, and the one that stands most alone
+    assert results.split(lambda n: 1).better.tolist() == [3]  # of the first front, that which dominates most
+    assert sorted(results.split(lambda n: 4).better.tolist()) == [0, 1, 2, 3]
     assert sorted(results.split(lambda n: 5).better.tolist()) == [0, 1, 2, 3, 6]
-    assert sorted(results.split(lambda n: 7).better.tolist()) == [0, 1, 2, 3, 4, 6]
-    assert results.split(lambda n: 3).values is None
+    split = results.split(lambda n: 7)
+    assert sorted(split.better.tolist()) == [0, 1, 2, 3, 4, 6]
+    assert set(split.better.tolist()[4:]) == {4, 6}  # dominated ones have no volume of their own
+    assert split.values[4:] == [0.0, 0.0, 0.0]
+    assert split.values == sorted(split.values)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_volumes_counted_on_points_are_near_the_exact_ones(m: int) -> None:
+    y = np.abs(np.random.default_rng(m).normal(size=(40, m))) * np.array([1.0, 100.0, 1e6])[:m]
+    y = y[jaxhp.pareto_front(y)]
+    low, high = y.min(axis=0), y.max(axis=0)
+    z = (y - low) / (high - low) / 1.1
+    bits = dominated(y)
+    alone_exactly = np.array([tpe_reference.volume(z) - tpe_reference.volume(np.delete(z, i, axis=0)) for i in range(len(z))])
+    np.testing.assert_allclose(count(bits) / POINTS, (1.0 - z).prod(axis=1), atol=5e-3)
+    np.testing.assert_allclose(alone(bits) / POINTS, alone_exactly, atol=5e-3)
+    chosen = list(greedily(bits))
+    assert sorted(chosen) == list(range(len(y)))
+    for k in range(1, 6):
+        best = max(tpe_reference.volume(z[[*chosen[: k - 1], i]]) for i in set(range(len(z))) - set(chosen[: k - 1]))
+        assert tpe_reference.volume(z[chosen[:k]]) > best - 5e-3
+
+
+@settings(derandomize=True, max_examples=20, deadline=None)
+@given(st.integers(0, 999), st.integers(2, 3), st.integers(1, 30))
+def test_rows_that_many_others_dominate_are_left_out_without_a_change(seed: int, m: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 12, (60 * m, m)).astype(np.float64) * rng.choice([1.0, math.nan], (60 * m, 1), p=[0.9, 0.1])
+    contenders = Contenders()
+    for n in sorted(rng.integers(1, len(y), steps).tolist()):  # told little by little
+        for k in (1, min(n, MOST_BETTER)):
+            places, front = contenders.fronts(y[:n], k)
+            done = np.flatnonzero(~np.isnan(y[:n, 0]))
+            exactly = jaxhp.pareto.ranks(y[done])
+            needed = next((r for r in range(int(exactly.max(initial=-1)) + 1) if (exactly <= r).sum() >= k), int(exactly.max(initial=-1)))
+            for rank in range(needed + 1):
+                assert sorted(places[front == rank].tolist()) == done[exactly == rank].tolist()
+
+
+def test_of_very_many_worse_rows_the_newest_count_and_of_the_others_an_even_part() -> None:
+    rows_, weights = _thinned(np.arange(MOST_KERNELS))
+    assert rows_.tolist() == list(range(MOST_KERNELS))
+    assert (weights == 1.0).all()
+    n = 3 * MOST_KERNELS + 7
+    picked, weights = _thinned(np.arange(n))
+    assert len(np.unique(picked)) == len(picked) == MOST_KERNELS
+    newest = MOST_KERNELS // 4
+    assert picked[-newest:].tolist() == list(range(n - newest, n))
+    assert abs(weights.sum() - n) < 1e-6
+    even = np.diff(picked[:-newest])
+    assert even.max() - even.min() <= 1
 
 
 @settings(derandomize=True, max_examples=60, deadline=None)
@@ -415,10 +468,9 @@ def test_every_instruction_set_has_these_densities() -> None:
     for isa in _kernel.available_isas():
         if isa == _kernel.isa():
             continue
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "densities or proposals or kernel"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", __file__]
         environment = {**os.environ, "JAXHP_ISA": isa, "JAXHP_TEST_ISA": isa}
         environment.pop("PYTEST_ADDOPTS", None)
-        done = subprocess.run(
-            [*command, "-m", "not slow", __file__], env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
+        command += ["-k", "densities or proposals or kernel"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"{isa}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"

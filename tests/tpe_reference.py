@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import logsumexp, ndtr
@@ -78,3 +79,13 @@ def constrained(y: list[float], feasible: list[bool], k: int) -> list[int]:
     wanted = min(k, sum(feasible[i] for i in order))
     least = min(k, len(order))
     return next(order[:n] for n in range(least, len(order) + 1) if sum(feasible[i] for i in order[:n]) >= wanted)
+
+
+def volume(y: Floats) -> float:
+    """Of what rows y (n, m) dominate below 1, slice by slice along the first objective."""
+    if not len(y):
+        return 0.0
+    if y.shape[1] == 1:
+        return float(1.0 - y.min())
+    edges = [*np.unique(y[:, 0]), 1.0]
+    return sum((b - a) * volume(y[y[:, 0] <= a, 1:]) for a, b in pairwise(edges))

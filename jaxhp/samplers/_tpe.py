@@ -23,12 +23,12 @@ from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._parzen import Bandwidths, Estimator, improvement_weights, rank_weights
 from jaxhp.samplers._sobol import startup, startup_size
-from jaxhp.samplers._split import OneMetric, Results, SeveralMetrics, Split
+from jaxhp.samplers._split import MOST_BETTER, OneMetric, Results, SeveralMetrics, Split
 
 GAMMAS: Final = ("linear", "sqrt")
 WEIGHTS: Final = ("EI", "rank", "uniform")
-MOST_BETTER: Final = 25
 MOST_CANDIDATES: Final = 4096
+MOST_KERNELS: Final = 4096  # of worse rows, and of those that meet a constraint or do not
 MOST_CONSTRAINTS: Final = 63  # csrc/kernel.hpp, MOST_RATIOS
 _FRESH: Final = 16  # random points that are looked at where every candidate repeats a trial
 _U64: Final = (1 << 64) - 1
@@ -48,7 +48,6 @@ class TPEState:
         self.results: Results = OneMetric() if len(problem.outcomes) == 1 else SeveralMetrics(problem.outcomes)
         self.row: dict[int, int] = {}  # number -> row, in the order in which trials were first heard of
         self.u = np.empty((64, space.d))  # canonical; rows from len(row) on are spare
-        self.ones = np.ones(64)
         self.repeats = problem.stochastic
         self.visited: set[bytes] = set()  # points of this study's trials
 
@@ -56,20 +55,19 @@ class TPEState:
         """Writes a point into a row, the next one or one that is there."""
         if row == len(self.u):
             self.u = np.concatenate([self.u, np.empty_like(self.u)])
-            self.ones = np.ones(len(self.u))
         self.u[row] = u
 
 
 def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", bandwidth: float = 0.1, prior_weight: float = 1.0) -> Sampler:
     """Tree-structured Parzen estimator: for thousands of trials, any parameters and conditions, several objectives and constraints.
 
-    An ask costs tens of microseconds at 100 trials, half a millisecond at 2,000 and grows with their number.
+    An ask costs tens of microseconds at 100 trials, half a millisecond at 2,000, and at most a few however many there are.
 
     Args:
         gamma: how many of n results are better ones: "linear" is n / 10, "sqrt" is sqrt(n) / 4, rounded up, at most 25.
         candidates: draws from the better ones' density.
-        weights: of the better ones: "EI" (by how much each is below the best of the worse ones), "rank" (log(k + 1) - log i for the i-th
-            of k) or "uniform". With several objectives they are uniform.
+        weights: of the better ones: "EI" (by how much each is below the best of the worse ones; with several objectives, by the volume
+            that it alone dominates), "rank" (log(k + 1) - log i for the i-th of k) or "uniform".
         bandwidth: of one kernel, in units of a parameter's range; n kernels in d dims have n^(-1 / (d + 4)) of it.
         prior_weight: of the prior, where a trial weighs 1.
 
@@ -101,6 +99,10 @@ def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", ban
             raise SamplerError(f"tpe() takes up to {MOST_CONSTRAINTS} constraints, and this study has {constraints}; combine some of them")
         return TPEState(problem, seed, float(bandwidth))
 
+    def alike(state: TPEState, rows: Ints) -> Estimator:
+        picked, standing = _thinned(rows)
+        return picked, standing, prior, state.bandwidths(len(picked))
+
     def estimators(state: TPEState, split: Split, n: int) -> tuple[tuple[Estimator, Estimator, float], ...]:
         """Pairs of densities, and the shares of the better ones. n: rows, pending ones among them."""
         k = len(split.better)
@@ -109,16 +111,11 @@ def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", ban
         worse = np.flatnonzero(rest)
         objective = (
             (split.better, _weights(split, weights), prior, state.bandwidths(k)),
-            (worse, state.ones[: n - k], prior, state.bandwidths(n - k)),
+            alike(state, worse),
             k / (state.results.n + 1) if split.met else 0.0,  # below 1, also where all are needed for enough feasible ones
         )
         return objective, *(
-            (
-                (meeting, state.ones[: len(meeting)], prior, state.bandwidths(len(meeting))),
-                (missing, state.ones[: len(missing)], prior, state.bandwidths(len(missing))),
-                len(meeting) / (len(meeting) + len(missing)),
-            )
-            for meeting, missing in split.met
+            (alike(state, meeting), alike(state, missing), len(meeting) / (len(meeting) + len(missing))) for meeting, missing in split.met
         )
 
     def suggest(state: TPEState, number: int, n: int, taken: set[bytes]) -> Floats:
@@ -151,9 +148,24 @@ def _sqrt(n: int) -> int:
     return min(math.ceil(0.25 * math.sqrt(n)), MOST_BETTER)
 
 
+def _thinned(rows: Ints) -> tuple[Ints, Floats]:
+    """At most `MOST_KERNELS` of these rows, and for how many each stands.
+
+    A quarter are the newest, so that what is pending counts; the others are picked evenly by age.
+    """
+    n = len(rows)
+    if n <= MOST_KERNELS:
+        return rows, np.ones(n)
+    newest = MOST_KERNELS // 4
+    old, even = n - newest, MOST_KERNELS - newest
+    weights = np.ones(MOST_KERNELS)
+    weights[:even] = old / even
+    return np.concatenate([rows[np.arange(even) * old // even], rows[old:]]), weights
+
+
 def _weights(split: Split, weights: str) -> Floats:
     k = len(split.better)
-    if split.values is None or weights == "uniform" or not k:
+    if weights == "uniform" or not k:
         return np.ones(k)
     if weights == "rank":
         return rank_weights(k)
