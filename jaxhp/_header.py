@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 from jaxhp import __version__
@@ -15,6 +14,7 @@ from jaxhp._types import Record, Sampler, Scheduler
 from jaxhp.errors import LogConflict, StudyError
 from jaxhp.space import Space
 from jaxhp.storage import Log
+from jaxhp.storage._log import first
 
 _REMEDY = {"outcomes": "the same metric=, direction= and constraints=", "lag": "the same lag=", "stochastic": "the same stochastic="}
 
@@ -99,13 +99,13 @@ def existing(log: Log, name: str | None) -> str:
     return name
 
 
-def arguments_of(records: Sequence[Record]) -> dict[str, Any]:
-    """The arguments of `Study` that the header of these records was made from, the space aside.
+def arguments_of(log: Log, name: str) -> dict[str, Any]:
+    """The arguments of `Study` that the header of an existing study was made from, the space aside.
 
     Raises:
         StorageError: there is no header.
     """
-    logged: Record = records[0] if records else {}
+    logged = first(log, name) or {}
     check_first(logged)
     return {
         "directions": {name: direction for name, direction, threshold in logged["outcomes"] if threshold is None},

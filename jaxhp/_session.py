@@ -24,6 +24,7 @@ from jaxhp._leases import Beating, Heart, Leases, Watch
 from jaxhp._types import Floats, Ints, Params, Record, Sampler, Scheduler, Trials
 from jaxhp.errors import LogConflict, SamplerError, SpaceExhausted, StudyError
 from jaxhp.storage import Log
+from jaxhp.storage._snapshot import Snapshot
 
 _SLOW = 0.002  # seconds of a suggestion from which on it is worth waiting for others
 _PAUSE = 0.2  # seconds between looks whether a paused study goes on
@@ -57,6 +58,7 @@ class Session:
         self._listened = -math.inf  # and listened to,
         self._expired: set[str] = set()  # and which of them had stopped to beat
         self._slow = False  # whether the last suggestion was
+        self._snapshot = Snapshot(log, name)
         self._restart()
 
     def sync(self) -> None:
@@ -285,6 +287,7 @@ class Session:
             self._folded = fold.rows.n
         else:
             self._tell_with_lag(int(numbers[0]), fold.lag)
+        self._snapshot.save()
         u = self.sampler.ask(self._state, numbers)
         self._slow = time.perf_counter() - begun > _SLOW * len(numbers)
         if u.ndim != 2 or u.shape[1] != space.d or len(u) > len(numbers):
@@ -316,7 +319,8 @@ class Session:
 
     def _tell_sampler(self, rows: Trials) -> None:
         if len(rows.number):
-            self._state = self.sampler.tell(self._state, rows)
+            with self._snapshot.used():
+                self._state = self.sampler.tell(self._state, rows)
 
     def _take(self, records: Sequence[Record], own: bool = True) -> None:
         fold = self.fold

@@ -134,7 +134,7 @@ class Study:
         """
         log = open_log(storage)
         name = existing(log, name)
-        return cls(storage=log, name=name, **(arguments_of(log.read(name)) | arguments))
+        return cls(storage=log, name=name, **(arguments_of(log, name) | arguments))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 

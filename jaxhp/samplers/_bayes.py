@@ -155,21 +155,24 @@ def _term(name: str, incumbent: float, beta: float) -> Term:
 
 
 def _tell(state: BayesState, trials: Trials) -> BayesState:
-    for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
-        if status == Status.PENDING:
-            state.pending[number] = trials.u[i].copy()
+    numbers, status, step = trials.number.tolist(), trials.status.tolist(), trials.fidelity.tolist()
+    y, noise = trials.y[:, 0].tolist(), trials.noise[:, 0].tolist()
+    ended = {number for number, now in zip(numbers, status, strict=True) if now not in (Status.PENDING, Status.REPORTED)}
+    for i, (number, now) in enumerate(zip(numbers, status, strict=True)):
+        if now == Status.PENDING:
+            if number not in ended:
+                state.pending[number] = trials.u[i].copy()
             continue
-        y, noise = float(trials.y[i, 0]), float(trials.noise[i, 0])
-        step = state.fidelity.tell(number, status, float(trials.fidelity[i]), y)
-        if status == Status.REPORTED:
+        stands = state.fidelity.tell(number, now, step[i], y[i])
+        if now == Status.REPORTED:
             continue
         state.pending.pop(number, None)
         if number in state.paused:
-            state.model.revise(state.paused[number], trials.u[i], y, noise, step)
+            state.model.revise(state.paused[number], trials.u[i], y[i], noise[i], stands)
         else:
-            if status == Status.PAUSED:
+            if now == Status.PAUSED:
                 state.paused[number] = state.model.n
-            state.model.tell(trials.u[i], y, noise, step)
+            state.model.tell(trials.u[i], y[i], noise[i], stands)
     if state.rest is not None:
         state.visited.update(keys(trials.u))
         state.resting = state.rest.tell(state.resting, trials)

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import cache
+from importlib.metadata import version
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from jaxhp import _kernel
+from jaxhp._memo import recalled
 from jaxhp._rng import rng
 from jaxhp._types import Dims, Floats, Ints, Kind, Posterior
 from jaxhp.samplers._fidelity import END, Fidelity
@@ -158,13 +161,21 @@ class Model:
         return None if posterior is None else (posterior, z)
 
     def _fit(self) -> None:
-        from jaxhp.gp import _surrogate  # loads Numba, so not at import
-
         rows = self._active(self._anchor)
-        z = _kernel.transform(self.y[rows])
-        iterations = COLD if self.theta is None else WARM
-        self.theta = _surrogate.fit(filled(self.u[rows]), z, self._extra(rows, z), self.kind, self.theta, iterations)
+        X, z = filled(self.u[rows]), _kernel.transform(self.y[rows])
+        extra, start, iterations = self._extra(rows, z), self.theta, COLD if self.theta is None else WARM
+
+        def fit() -> Floats:
+            from jaxhp.gp import _surrogate  # loads Numba, so not at import
+
+            return _surrogate.fit(X, z, extra, self.kind, start, iterations)
+
+        self.theta = recalled(f"theta, Numba {_numba()}", (X, z, extra, self.kind, start, iterations), fit, self._sound)
         self.fits += 1
+
+    def _sound(self, theta: Floats) -> bool:
+        """Whether these could be hyperparameters."""
+        return theta.shape == (len(self.kind) + 2,) and bool((np.isfinite(theta) & (theta > 0.0)).all())
 
     def _active(self, count: int) -> Ints:
         """Which of the first `count` rows the posterior stands on, ascending."""
@@ -190,6 +201,11 @@ class Model:
             step = self.y[rows[following]] - self.y[rows[best]]  # not above 0: a failure follows, so nothing gives a slope
             sd = noise / step * (z[following] - z[best]) if step > 0.0 else np.zeros_like(noise)
             return np.minimum(np.square(sd), NOISIEST)
+
+
+@cache
+def _numba() -> str:
+    return version("numba")
 
 
 def _known(noise: float) -> float:

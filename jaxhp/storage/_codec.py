@@ -6,8 +6,11 @@ ASCII escapes keep lone surrogates, which tracebacks with odd file names hold an
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
@@ -16,6 +19,7 @@ from jaxhp.errors import StorageError
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().raw_decode
+_MANY = 1000
 
 
 def dumps(record: Record) -> str:
@@ -53,6 +57,19 @@ def loads(body: bytes) -> Record:
     if end != len(text) or type(record) is not dict:
         raise ValueError("it is not one JSON object")
     return record
+
+
+@contextmanager
+def uncollected(records: int) -> Iterator[None]:
+    """Many records are millions of objects, none of them in a cycle: while they are made, the garbage collector does not look for one."""
+    was = gc.isenabled() and records > _MANY
+    if was:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def checksum(seq: int, body: bytes) -> int:

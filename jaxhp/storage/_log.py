@@ -79,3 +79,11 @@ class MemoryLog:
 
     def close(self) -> None:
         pass
+
+
+def first(log: Log, study: str) -> Record | None:
+    """Record 0 of a study, without reading the others where that can be done; None for an unknown one."""
+    if hasattr(log, "first"):
+        found: Record | None = log.first(study)
+        return found
+    return next(iter(log.read(study)), None)

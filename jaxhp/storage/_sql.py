@@ -26,10 +26,12 @@ import sqlalchemy.exc
 
 from jaxhp._types import Record
 from jaxhp.errors import LogConflict, StorageError
-from jaxhp.storage._codec import checksum, dumps, loads
+from jaxhp.storage._codec import checksum, dumps, loads, uncollected
 from jaxhp.storage._tables import SCHEMA_VERSION, Run, Tables
 
 T = TypeVar("T")
+
+_END = 1 << 62  # beyond every record
 
 
 class Home(Protocol):
@@ -127,7 +129,13 @@ class SqlLog:
             StorageError: a record is missing or altered.
         """
         rows = self._done(lambda: self._rows(study, since))
-        return [self._record(study, expected, *row) for expected, row in enumerate(rows, since)]
+        with uncollected(len(rows)):
+            return [self._record(study, expected, *row) for expected, row in enumerate(rows, since)]
+
+    def first(self, study: str) -> Record | None:
+        """Record 0 of a study, without the rest of them; None for an unknown one."""
+        rows = self._done(lambda: self._rows(study, 0, 1))
+        return self._record(study, 0, *rows[0]) if rows else None
 
     def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
         """Adds records, all or none, and returns the log's new end.
@@ -166,8 +174,9 @@ class SqlLog:
 
         def attempt() -> None:
             with self._writing(study) as connection:
-                number = self._id(study)
-                for table in (self._tables.records, self._tables.leases):
+                number, tables = self._id(study), self._tables
+                beside = [tables.snapshots] if tables.snapshots.name in self._home.found(connection) else []
+                for table in (tables.records, tables.leases, *beside):
                     connection.execute(sa.delete(table).where(table.c.study_id == number))
                 connection.execute(sa.delete(self._tables.studies).where(self._tables.studies.c.id == number))
             self._known.pop(study, None)
@@ -185,7 +194,8 @@ class SqlLog:
         def attempt() -> None:
             found.clear()
             number = self._id(study)
-            rows = None if number is None else self._connected().exec_driver_sql(self._home.since, {"id": number, "since": since})
+            every = {"id": number, "since": since, "until": _END}
+            rows = None if number is None else self._connected().exec_driver_sql(self._home.since, every)
             while rows is not None and (row := rows.fetchone()) is not None:
                 found.append((row[0], row[1], row[2]))
 
@@ -228,6 +238,33 @@ class SqlLog:
         rows: Sequence[Any] = self._done(lambda: self._connected().execute(self._tables.beats(), {"name": study}).fetchall())
         return {owner: beat for owner, beat in rows}
 
+    def keep(self, study: str, snapshot: bytes) -> None:
+        """Replaces the snapshot of a study, a cache on which no result depends."""
+        snapshots = self._tables.snapshots
+
+        def attempt() -> None:
+            with self._writing("") as connection:
+                number = self._id(study)
+                if number is not None:
+                    if snapshots.name not in self._home.found(connection):
+                        snapshots.create(connection, checkfirst=False)
+                    connection.execute(sa.delete(snapshots).where(snapshots.c.study_id == number))
+                    connection.execute(sa.insert(snapshots), {"study_id": number, "body": snapshot})
+
+        self._done(attempt)
+
+    def kept(self, study: str, largest: int) -> bytes | None:
+        """The snapshot of a study; None where there is none, or it is larger."""
+
+        def attempt() -> bytes | None:
+            connection, number = self._connected(), self._id(study)
+            if number is None or self._tables.snapshots.name not in self._home.found(connection):
+                return None
+            found: bytes | None = connection.execute(self._tables.snapshot(), {"id": number, "largest": largest}).scalar_one_or_none()
+            return found
+
+        return self._done(attempt)
+
     def turn(self, study: str, seconds: float = 5.0) -> AbstractContextManager[bool]:
         """A courtesy among processes that would compute the same suggestion; nothing depends on it but time."""
         return self._home.turn(lambda sql, values: self._done(lambda: self._connected().exec_driver_sql(sql, values)), study, seconds)
@@ -257,7 +294,7 @@ class SqlLog:
 
     # -- statements ------------------------------------------------------------------------------------------------
 
-    def _rows(self, study: str, since: int) -> Sequence[Any]:
+    def _rows(self, study: str, since: int, until: int = _END) -> Sequence[Any]:
         known = self._known.get(study) if since else None  # who reads from the start opens the study anew
         if known is None:
             self._known.pop(study, None)
@@ -265,7 +302,7 @@ class SqlLog:
             if number is None:
                 return []
             known = _Known(number, 0)
-        rows = self._connected().exec_driver_sql(self._home.since, {"id": known.id, "since": since}).fetchall()
+        rows = self._connected().exec_driver_sql(self._home.since, {"id": known.id, "since": since, "until": until}).fetchall()
         self._known[study] = _Known(known.id, rows[-1][0] + 1) if rows else known
         return rows
 

@@ -4,6 +4,7 @@
     studies  id, name                             ids are never used twice: a study that was deleted and created again is noticed
     records  study_id, seq, body, checksum        (study_id, seq) is the primary key: compare-and-append is one INSERT
     leases   study_id, owner, beat                a counter per owner of running trials; it stands still when the owner is gone
+    snapshots  study_id, body                     caches; made when the first one is kept, so that older versions go on beside it
     damaged  study, seq, body, checksum, moved    only where `verify(repair=True)` set a torn tail aside
 
 Version 1 had no `leases`. On a server, where the answer to an INSERT may be lost with the connection, `records` has a column more: a unique
@@ -54,9 +55,16 @@ class Tables:
             sqlite_with_rowid=False,
         )
 
+        apart = sa.MetaData(schema=schema)  # not made with the others
+        self.snapshots = sa.Table(
+            "snapshots",
+            apart,
+            sa.Column("study_id", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("body", sa.LargeBinary, nullable=False),
+        )
         self.damaged = sa.Table(
             "damaged",
-            sa.MetaData(schema=schema),
+            apart,
             sa.Column("study", sa.Text),
             sa.Column("seq", sa.BigInteger),
             sa.Column("body", sa.Text),
@@ -79,10 +87,17 @@ class Tables:
         return sa.select(sa.func.coalesce(sa.func.max(records.seq) + 1, 0)).where(records.study_id == sa.bindparam("id"))
 
     def since(self, body: sa.ColumnElement[Any]) -> sa.Select[Any]:
-        """seq, body and checksum of the records of study :id from :since on; `body`: as the database should hand it out."""
+        """seq, body and checksum of the records of study :id from :since to before :until; `body`: as the database should hand it out."""
         records = self.records.c
-        mine = (records.study_id == sa.bindparam("id"), records.seq >= sa.bindparam("since"))
+        until = sa.bindparam("until", type_=sa.BigInteger)
+        mine = (records.study_id == sa.bindparam("id"), records.seq >= sa.bindparam("since"), records.seq < until)
         return sa.select(records.seq, body, records.checksum).where(*mine).order_by(records.seq)
+
+    def snapshot(self) -> sa.Select[Any]:
+        """The snapshot of study :id, as bytes whatever it is, unless it is larger than :largest."""
+        body = self.snapshots.c.body
+        mine = (self.snapshots.c.study_id == sa.bindparam("id"), sa.func.length(body) <= sa.bindparam("largest"))
+        return sa.select(sa.cast(body, sa.LargeBinary)).where(*mine)
 
     def first(self, insert: Callable[[sa.Table], Any]) -> Any:
         """Inserts a record unless another writer was first; `insert` is the dialect's."""
