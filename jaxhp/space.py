@@ -63,6 +63,9 @@ class Space:
         if constraints and not any(isinstance(c, Predicate) and c.function is None for c in constraints):
             self.anchor = _feasible.anchor(self)
 
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Space._of, (self.parameters, self.constraints)
+
     @classmethod
     def _of(cls, resolved: dict[str, Parameter], constraints: tuple[Constraint, ...] = ()) -> Space:
         space = cls.__new__(cls)
