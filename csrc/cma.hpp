@@ -13,7 +13,7 @@ namespace jaxhp::JAXHP_ISA {
 
 constexpr double SMALLEST = 1e-8;  // added to a squared length that divides
 constexpr double FLAT = 1e-8;      // deviation of an axis whose variance rounding has made negative
-constexpr std::uint64_t ON_BOUNDS = 2;  // the attempt from which on floats are put on their bounds
+constexpr std::uint64_t ON_BOUNDS = 2;  // the attempt from which on floats outside their bounds are put on them
 
 struct Generation {
     std::size_t stride;
@@ -174,17 +174,19 @@ inline bool cma_update(const CmaConstants& made, const CmaView& search, const do
     return !due || decompose(generation, n, after.B, after.D);
 }
 
-// v (d,) where the point lies: numbers stretched by A, categories at their levels' centres.
+// v (d,) where x is evaluated: floats within their bounds, other numbers stretched by A, categories at their levels' centres.
 inline void place(const CmaDrawView& view, const double* x, const std::int64_t* chosen, double* v) {
     for (std::size_t j = 0; j < view.n; ++j) {
         const double m = view.mean[j];
-        v[view.numeric[j]] = view.bounded[j] ? x[j] : m + view.A[j] * (x[j] - m);
+        const double inside = x[j] < 0.0 ? 0.0 : x[j] > 1.0 ? 1.0 : x[j];
+        v[view.numeric[j]] = view.bounded[j] ? inside : m + view.A[j] * (x[j] - m);
     }
     for (std::size_t i = 0; i < view.c; ++i)
         v[view.categorical[i]] = (static_cast<double>(chosen[i]) + 0.5) / static_cast<double>(view.levels[i]);
 }
 
-// Row i is drawn at attempts[i], and again until its floats are within their bounds; `attempts` becomes the last one.
+// Row i is drawn at attempts[i], and again until its floats are within their bounds or it is `ON_BOUNDS`; `attempts` becomes the
+// last one. Then v is on the bounds and x stays where it was drawn: so the distribution learns how far it wants to go.
 // Number 0 at attempt 0 is the mean with its usual categories. `scratch` has room for n + d doubles.
 inline void cma_draw(const CmaDrawView& view, const std::int64_t* numbers, std::size_t k, double* scratch, double* v, double* x,
                      std::int64_t* chosen, std::int64_t* attempts) {
@@ -201,7 +203,9 @@ inline void cma_draw(const CmaDrawView& view, const std::int64_t* numbers, std::
                 for (std::size_t j = 0; j < view.c; ++j) levels[j] = view.usual[j];
             } else {
                 philox(view.seed, view.purpose, numbers + i, 1, d, attempt, uniforms);
-                for (std::size_t j = 0; j < n; ++j) z[j] = view.D[j] * ppf(uniforms[view.numeric[j]] + 0x1p-54);
+                for (std::size_t j = 0; j < n; ++j) z[j] = uniforms[view.numeric[j]] + 0x1p-54;  // in (0, 1)
+                ppf(z, n, z);
+                for (std::size_t j = 0; j < n; ++j) z[j] *= view.D[j];
                 for (std::size_t j = 0; j < n; ++j) {
                     double y = z[j];
                     if (!view.separable) {
@@ -213,7 +217,6 @@ inline void cma_draw(const CmaDrawView& view, const std::int64_t* numbers, std::
                         for (; l < n; ++l) y += row[l] * z[l];
                     }
                     point[j] = view.mean[j] + view.sigma * y;
-                    if (view.bounded[j] && attempt >= ON_BOUNDS) point[j] = point[j] < 0.0 ? 0.0 : point[j] > 1.0 ? 1.0 : point[j];
                 }
                 for (std::size_t j = 0; j < view.c; ++j) {
                     const double* q = view.q + j * view.width;

@@ -58,7 +58,7 @@ void draws(std::mt19937_64& random, const Kernel& kernel) {
     kernel.cma_draw(view, numbers.data(), k, scratch.data(), v.data(), x.data(), chosen.data(), attempts.data());
     for (std::size_t i = 0; i < k; ++i) {
         for (std::size_t j = 0; j < c; ++j) CHECK(chosen[i * c + j] >= 0 && chosen[i * c + j] < levels[j]);
-        for (std::size_t j = 0; j < n; ++j) CHECK(!(attempts[i] > 0 && bounded[j]) || !(x[i * n + j] < 0.0 || x[i * n + j] > 1.0));
+        for (std::size_t j = 0; j < n; ++j) CHECK(bounded[j] == 0 || !(v[i * d + static_cast<std::size_t>(dims[j])] < 0.0 || v[i * d + static_cast<std::size_t>(dims[j])] > 1.0));
     }
 }
 

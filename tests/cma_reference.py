@@ -49,7 +49,7 @@ def updated(made: Strategy, search: Search, x: Floats, foreign: Bools) -> Search
 
 
 def drawn(made: Layout, search: Search, A: Floats, q: Floats, seed: int, number: int, attempt: int) -> tuple[Floats, Floats, Ints, int]:
-    """v (d,), x (n,), levels (c,) and the attempt at which the floats of x were within their bounds, or put on them."""
+    """v (d,), x (n,), levels (c,) and the attempt at which the floats were within their bounds, or put on them in v."""
     at = made.coordinates
     uniforms = rng(seed, number, "cma_es", attempt).random(made.space.d)
     z = np.array([NormalDist().inv_cdf(uniforms[j] + 2.0**-54) for j in at.numeric])
@@ -58,10 +58,8 @@ def drawn(made: Layout, search: Search, A: Floats, q: Floats, seed: int, number:
     floats = x[at.bounded]
     if attempt < 2 and ((floats < 0.0) | (floats > 1.0)).any():
         return drawn(made, search, A, q, seed, number, attempt + 1)
-    if attempt >= 2:
-        x[at.bounded] = np.clip(floats, 0.0, 1.0)
     v = np.empty(made.space.d)
-    v[at.numeric] = np.where(at.bounded, x, search.mean + A * (x - search.mean))
+    v[at.numeric] = np.where(at.bounded, np.clip(x, 0.0, 1.0), search.mean + A * (x - search.mean))
     chosen = np.array(
         [
             int(np.searchsorted(np.cumsum(row[: k - 1]), uniforms[j], "right"))

@@ -310,16 +310,19 @@ def test_what_is_asked_belongs_to_the_caller() -> None:
     assert np.array_equal(states[0].search.mean, states[1].search.mean)
 
 
-def test_a_minimum_on_the_bounds_is_found_exactly() -> None:
-    sampler, space = jaxhp.cma_es(), floats(3)
-    state, asked = started(sampler, space), 0
-    best = math.inf
-    while asked < 600:
-        k = state.strategy.popsize
-        state, u, y = generation(sampler, state, asked, k, lambda u: float((1.0 - u).sum()))
-        asked, best = asked + k, min(best, float(y.min()))
-        assert ((u >= 0.0) & (u <= 1.0)).all()
-    assert best == 0.0
+@pytest.mark.parametrize("d", [3, 5, 10])
+def test_a_minimum_in_a_corner_is_found_exactly(d: int) -> None:
+    slopes = 10.0 ** np.linspace(0.0, 1.0, d)
+    for seed in range(3):  # 28 to 240 trials over six seeds; learned from the bounds, 13 of 18 took more than 3000
+        sampler = jaxhp.cma_es()
+        state, best = started(sampler, floats(d), seed=seed), math.inf
+        for first in range(0, 400, state.strategy.popsize):
+            state, u, y = generation(sampler, state, first, state.strategy.popsize, lambda u: float(slopes @ (1.0 - u)))
+            best = min(best, float(y.min()))
+            assert ((u >= 0.0) & (u <= 1.0)).all()
+            if best == 0.0:
+                break
+        assert best == 0.0
 
 
 def test_points_keep_a_constraint_of_the_space_near_the_distribution() -> None:
@@ -378,7 +381,7 @@ def test_a_run_whose_first_generations_all_fail_begins_elsewhere_and_keeps_its_p
 
     for seed in range(3):
         study = Study(space, sampler=jaxhp.cma_es(), seed=seed).optimize(corner, trials=800)
-        assert study.best.value < 1e-5
+        assert study.best.value < 1e-4
     for restarts, run in (("bipop", 3), ("ipop", 3), (None, 0)):
         sampler = jaxhp.cma_es(popsize=6, restarts=restarts)
         state = started(sampler, space)

@@ -2,8 +2,9 @@
 
 A space's coordinates are numeric (floats, integers, ordinals: one normal distribution, in u) or categorical (`_cma_categories.py`). All of
 them are drawn for every point; what the conditions make inactive there is noise that selection averages out. Discrete ones are rounded by
-`space.snap`. A point with a float outside its bounds is drawn again; the third draw is put on the bounds, which finds minima there. One
-that breaks a constraint of the space is drawn up to 100 times, then mended by `space.constrain`, which draws from the whole space.
+`space.snap`. A point with a float outside its bounds is drawn again; the third draw is asked on the bounds and learned from where it was
+drawn, so that the distribution goes on into a corner. One that breaks a constraint of the space is drawn up to 100 times, then mended
+by `space.constrain`, which draws from the whole space.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Points(NamedTuple):
     """k drawn points: `u` is asked, `x` and `chosen` are learned from."""
 
     u: Floats  # (k, d) canonical and feasible
-    x: Floats  # (k, n)
+    x: Floats  # (k, n) as drawn: floats may lie outside their bounds
     chosen: Ints  # (k, c) levels of the categories; -1 unknown
     mended: Bools  # (k,) not drawn from the distribution in the end
 
