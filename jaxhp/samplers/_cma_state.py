@@ -30,6 +30,7 @@ from jaxhp.samplers._fidelity import END, Fidelity
 
 SEPARABLE_FROM: Final = 200  # numeric parameters above which C is diagonal by default
 HASTE: Final = 1.4  # of the tutorial's learning rates and damping, where there are floats alone (docs/cma_es.md)
+_PENDING, _FAILED, _REPORTED = int(Status.PENDING), int(Status.FAILED), int(Status.REPORTED)  # an enum's members are slow to compare
 _MENDED: Final = -1  # in place of the generation of a draw
 _BARREN: Final = 3  # generations in which nothing has succeeded, until a run begins elsewhere
 _GUESTS: Final = 4  # populations of guests that are kept before the worse ones are dropped
@@ -143,7 +144,7 @@ class CmaState:
         numbers, statuses, fidelity, y = (column.tolist() for column in (trials.number, trials.status, trials.fidelity, trials.y))
         points = self._bytes(trials.u)
         for i, (number, status) in enumerate(zip(numbers, statuses, strict=True)):
-            if status == Status.PENDING:
+            if status == _PENDING:
                 if number not in self.drawn:
                     ahead = slice(i, i + 2 * self.strategy.popsize)  # about as many rows as a generation has
                     self.suggest(np.unique(trials.number[ahead][trials.status[ahead] == Status.PENDING]))
@@ -153,7 +154,7 @@ class CmaState:
                     self.begun = True
                 continue
             step = self.fidelity.tell(number, status, fidelity[i], y[i][self.objective])
-            if status != Status.REPORTED and number not in self.counted:
+            if status != _REPORTED and number not in self.counted:
                 self._result(number, status, step, y[i], points[i], trials.u[i])
 
     def _bytes(self, u: Floats) -> list[bytes]:
@@ -164,7 +165,7 @@ class CmaState:
     def _result(self, number: int, status: int, step: float, y: list[float], point: bytes, u: Floats) -> None:
         """A trial has ended, or paused for the first time."""
         violation, value = math.inf, math.inf
-        if status != Status.FAILED and all(map(math.isfinite, y)):
+        if status != _FAILED and all(map(math.isfinite, y)):
             violation, value = 0.0, y[self.objective]
             if self.thresholds:
                 violation = sum(max(y[i] - threshold, 0.0) for i, threshold in self.thresholds)

@@ -27,6 +27,7 @@ import numpy as np
 from jaxhp._types import Status
 
 END: Final = math.inf  # the step of a trial that ran to its end
+_COMPLETE, _FAILED, _REPORTED = int(Status.COMPLETE), int(Status.FAILED), int(Status.REPORTED)  # an enum's members are slow to compare
 NORMAL: Final = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -49,14 +50,15 @@ class Fidelity:
             step: its fidelity, NaN where none was told.
             y: its value, minimised.
         """
-        if status == Status.REPORTED:
+        if status == _COMPLETE:
+            self._ends[number] = y
+            self._brought = None
+            return END
+        if status == _REPORTED:
             if math.isfinite(step):
                 self._report(number, step, y)
             return step
-        if status == Status.COMPLETE:
-            self._ends[number] = y
-            self._brought = None
-        if status not in (Status.PAUSED, Status.STOPPED) or not math.isfinite(y):
+        if status == _FAILED or not math.isfinite(y):
             return END
         steps, _ = self._curves.get(number, ((), ()))
         if not math.isfinite(step):
