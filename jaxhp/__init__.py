@@ -72,6 +72,7 @@ _MODULE_OF = {
     "OneStep": "train.hypergrad",
     "Guarded": "train.hypergrad",
     "Progress": "_training",
+    "InLanes": "_in_lanes",
     "Leases": "_leases",
     "Part": "_parts",
     "pareto_front": "pareto",

@@ -12,6 +12,7 @@ from jaxhp import storage as storage
 from jaxhp import study as study
 from jaxhp import testing as testing
 from jaxhp import train as train
+from jaxhp._in_lanes import InLanes as InLanes
 from jaxhp._leases import Leases as Leases
 from jaxhp._parts import Part as Part
 from jaxhp._training import Progress as Progress

@@ -20,6 +20,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
         "bayes.md",
         "cma_es.md",
         "errors.md",
+        "executors.md",
         "evolution.md",
         "forecast.md",
         "hypergradients.md",

@@ -26,6 +26,7 @@ STOREYS = {
             "_grading",
             "_frame",
             "_header",
+            "_in_lanes",
             "_leases",
             "_lineage",
             "_outcomes",

@@ -17,8 +17,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-
-
 import ray
 from ray import tune
 from ray.cluster_utils import Cluster
@@ -97,6 +95,20 @@ def test_actors_keep_what_an_objective_keeps_on_64_slots(cluster: Cluster) -> No
     pids = {t.values["pid"] for t in study.finished}
     assert len(study.finished) == 128 and len(pids) <= 4
     assert len({(t.values["pid"], t.values["loaded"]) for t in study.finished}) <= 4 * 16
+
+
+def test_one_program_of_lanes_per_gpu(cluster: Cluster) -> None:
+    from test_in_lanes import TRAINABLE
+    from test_in_lanes import make as train
+
+    cloudpickle.register_pickle_by_value(sys.modules["test_in_lanes"])
+    objective = jaxhp.InLanes(TRAINABLE, steps=20, lanes=4, evaluate_every=5)
+    with Executor(num_gpus=1, actors=2, concurrency=4, options={"runtime_env": {"env_vars": {"JAX_PLATFORMS": "cpu"}}}) as executor:
+        assert executor.slots == 8
+        study = train().optimize(objective, trials=16, executor=executor)
+    assert [t.values for t in study.finished] == [
+        t.values for t in train().train(TRAINABLE, trials=16, steps=20, lanes=4, evaluate_every=5).finished
+    ]
 
 
 @pytest.mark.parametrize("actors", [0, 2])
