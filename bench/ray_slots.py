@@ -1,7 +1,7 @@
 """How far from the ideal are 1,000 one-second trials on 64 slots of Ray?   python bench/ray_slots.py [--trials 1000] [--only tasks]
 
 A cluster of four nodes with 16 logical CPUs each on this machine; a trial sleeps. The ideal is ceil(trials / 64) seconds. Workers are
-started before the clock: 64 processes (tasks, actors), or 4 of 16 threads each; "ahead" has 8 tasks more in flight than slots. Beside them bare Ray: the same sleeps, submitted at
+started before the clock: 64 processes (tasks, actors), or 4 of 16 threads each. Beside them bare Ray: the same sleeps, submitted at
 once and gathered. The gap to 1 of bare Ray is what the machine's cores allow; ours beside it is what asking and telling adds.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--sampler", default="random_search")
-    parser.add_argument("--only", choices=["bare", "tasks", "ahead", "actors", "threads"])
+    parser.add_argument("--only", choices=["bare", "tasks", "actors", "threads"])
     options = parser.parse_args()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(4):
@@ -40,7 +40,7 @@ def main() -> None:
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     ideal = float(math.ceil(options.trials / SLOTS))
     found = {}
-    for how in ("bare", "tasks", "ahead", "actors", "threads") if options.only is None else (options.only,):
+    for how in ("bare", "tasks", "actors", "threads") if options.only is None else (options.only,):
         cpu = time.process_time()
         seconds = bare(options.trials) if how == "bare" else ours(how, options.trials, options.sampler)
         found[how] = {"seconds": seconds, "ratio": seconds / ideal, "driver_cpu": time.process_time() - cpu}
@@ -63,7 +63,6 @@ def ours(how: str, trials: int, sampler: str) -> float:
     study = jaxhp.Study(jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0)}), sampler=getattr(jaxhp, sampler)(), seed=0)
     arguments: dict[str, Any] = {
         "tasks": {},
-        "ahead": {},
         "actors": {"actors": SLOTS},
         "threads": {"actors": 4, "concurrency": 16, "num_cpus": 16},
     }[how]
@@ -72,7 +71,7 @@ def ours(how: str, trials: int, sampler: str) -> float:
         for future in [executor.submit(time.sleep, 2.0) for _ in range(SLOTS)]:
             future.result()
         begun = time.perf_counter()
-        study.optimize(objective, trials=trials, executor=executor, workers=SLOTS + 8 if how == "ahead" else None)
+        study.optimize(objective, trials=trials, executor=executor)
         seconds = time.perf_counter() - begun
     assert len(study.finished) == trials
     return seconds
