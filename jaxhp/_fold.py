@@ -21,7 +21,6 @@ from jaxhp._rows import UNKNOWN, Rows
 from jaxhp._slopes import along_u
 from jaxhp._types import Floats, Outcome, Params, Problem, Record, Status
 from jaxhp.space import Space
-from jaxhp.storage._codec import uncollected
 
 Values: TypeAlias = dict[str, Any]  # metric -> a number, or "nan", "inf", "-inf"
 
@@ -113,8 +112,7 @@ class Fold:
         start = 0
         while start < len(records):  # up to a change of the space, points are checked together
             stop = 1 + next((i for i in range(start, len(records)) if records[i].get("kind") == "extend"), len(records) - 1)
-            with uncollected(stop - start):
-                self._take(records[start:stop])
+            self._take(records[start:stop])
             start = stop
 
     def _take(self, records: Sequence[Record]) -> None:

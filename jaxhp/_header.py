@@ -64,23 +64,23 @@ def header(
     }
 
 
-def founded(log: Log, name: str, described: Record) -> list[Record]:
-    """The records of the study of this name, which is founded where there is none.
+def founded(log: Log, name: str, described: Record) -> Record:
+    """Record 0 of the study of this name, which is founded where there is none.
 
     Raises:
         StudyError: there is none, and no space to found it with.
     """
-    records = log.read(name)
-    if records:
-        return records
+    found = first(log, name)
+    if found is not None:
+        return found
     if described["space"] is None:
         known = ", ".join(map(repr, log.studies())) or "none"
         raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {known}. Pass a space to create it")
     try:
         log.append(name, [described], at=0)
     except LogConflict:  # another process created it just now
-        return log.read(name)
-    return [described]
+        return first(log, name) or described
+    return described
 
 
 def existing(log: Log, name: str | None) -> str:

@@ -28,6 +28,8 @@ from jaxhp.errors import LeaseLost, SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
 from jaxhp.space import Space
 from jaxhp.storage import Log, open_log
+from jaxhp.storage._codec import uncollected
+from jaxhp.storage._log import batches
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
@@ -114,10 +116,12 @@ class Study:
         self._log = open_log(storage)
         outcomes = described(direction, metric, directions, constraints)
         mine = header(space, sampler, scheduler, outcomes, seed, lag, stochastic)
-        records = founded(self._log, name, mine)
-        self._fold = Fold(records[0], space)
-        self._fold.take(records[1:])
-        check_header(self._log.url, name, records[0], mine, self._fold, space, seed)
+        logged = founded(self._log, name, mine)
+        self._fold = Fold(logged, space)
+        with uncollected():
+            for records in batches(self._log, name, 1):
+                self._fold.take(records)
+        check_header(self._log.url, name, logged, mine, self._fold, space, seed)
         self._session = Session(self._log, name, self._fold, sampler, scheduler, leases)
         self._retry = retry
         self._training: Training[Stage] | None = None  # this process's hold on the lanes

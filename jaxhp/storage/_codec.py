@@ -19,7 +19,6 @@ from jaxhp.errors import StorageError
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().raw_decode
-_MANY = 1000
 
 
 def dumps(record: Record) -> str:
@@ -60,11 +59,10 @@ def loads(body: bytes) -> Record:
 
 
 @contextmanager
-def uncollected(records: int) -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Many records are millions of objects, none of them in a cycle: while they are made, the garbage collector does not look for one."""
-    was = gc.isenabled() and records > _MANY
-    if was:
-        gc.disable()
+    was = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxhp._types import Record
@@ -87,3 +87,11 @@ def first(log: Log, study: str) -> Record | None:
         found: Record | None = log.first(study)
         return found
     return next(iter(log.read(study)), None)
+
+
+def batches(log: Log, study: str, since: int) -> Iterator[list[Record]]:
+    """Records since, since + 1, ..., bit by bit where the log can do that."""
+    if hasattr(log, "batches"):
+        yield from log.batches(study, since)
+    else:
+        yield log.read(study, since)

@@ -26,12 +26,13 @@ import sqlalchemy.exc
 
 from jaxhp._types import Record
 from jaxhp.errors import LogConflict, StorageError
-from jaxhp.storage._codec import checksum, dumps, loads, uncollected
+from jaxhp.storage._codec import checksum, dumps, loads
 from jaxhp.storage._tables import SCHEMA_VERSION, Run, Tables
 
 T = TypeVar("T")
 
 _END = 1 << 62  # beyond every record
+_BATCH = 2000  # records
 
 
 class Home(Protocol):
@@ -128,14 +129,19 @@ class SqlLog:
         Raises:
             StorageError: a record is missing or altered.
         """
-        rows = self._done(lambda: self._rows(study, since))
-        with uncollected(len(rows)):
-            return [self._record(study, expected, *row) for expected, row in enumerate(rows, since)]
+        return self._read(study, since)
 
     def first(self, study: str) -> Record | None:
         """Record 0 of a study, without the rest of them; None for an unknown one."""
-        rows = self._done(lambda: self._rows(study, 0, 1))
-        return self._record(study, 0, *rows[0]) if rows else None
+        found = self._read(study, 0, 1) or self.read(study)  # others without it are damage, and named
+        return found[0] if found else None
+
+    def batches(self, study: str, since: int = 0) -> Iterator[list[Record]]:
+        """What `read` returns, bit by bit: a long log is not held in memory as a whole."""
+        while records := self._read(study, since, since + _BATCH):
+            yield records
+            since += len(records)
+        yield self.read(study, since)  # others beyond a gap are damage, and named
 
     def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
         """Adds records, all or none, and returns the log's new end.
@@ -293,6 +299,10 @@ class SqlLog:
         self._lock.release()
 
     # -- statements ------------------------------------------------------------------------------------------------
+
+    def _read(self, study: str, since: int, until: int = _END) -> list[Record]:
+        rows = self._done(lambda: self._rows(study, since, until))
+        return [self._record(study, expected, *row) for expected, row in enumerate(rows, since)]
 
     def _rows(self, study: str, since: int, until: int = _END) -> Sequence[Any]:
         known = self._known.get(study) if since else None  # who reads from the start opens the study anew
