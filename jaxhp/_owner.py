@@ -1,4 +1,9 @@
-"""Who runs a trial: host, process, and when that process started, so that a recycled process id is not mistaken for its predecessor."""
+"""Who runs a trial: host, process, and when that process started, so that a recycled process id is not mistaken for its predecessor.
+
+A host is its name and a **place**, a digest of the boot id and the namespace of process ids: containers and machines that were given one
+name do not look for each other's processes among their own. Where the system tells of no place, or an older version wrote none, the name
+alone counts.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,14 @@ import os
 import re
 import socket
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 
 
 @lru_cache(maxsize=4)
 def _owner(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_started(pid)}"
+    place = _place(pid)
+    return f"{socket.gethostname()}{place and f'/{place}'}:{pid}:{_started(pid)}"
 
 
 def owner() -> str:
@@ -20,8 +27,9 @@ def owner() -> str:
 
 
 def local(name: str) -> bool:
-    """Whether an owner is a process of this host."""
-    return name.rsplit(":", 2)[0] == socket.gethostname()
+    """Whether an owner is a process of this host, which is then seen here."""
+    host, _, place = name.rsplit(":", 2)[0].partition("/")
+    return host == socket.gethostname() and place in ("", _place(os.getpid()))
 
 
 def gone(name: str) -> bool:
@@ -40,6 +48,16 @@ def gone(name: str) -> bool:
         pass
     now = _started(int(pid))
     return bool(now and started and now != started)
+
+
+@lru_cache(maxsize=4)
+def _place(pid: int) -> str:
+    """Which machine and namespace this process, whose id is `pid`, sees the processes of; "" where the system does not tell."""
+    try:
+        boot, namespace = Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+    return blake2b(f"{boot}{namespace}".encode(), digest_size=6).hexdigest()
 
 
 def _started(pid: int) -> str:
