@@ -535,7 +535,7 @@ def test_export_gives_every_trial_as_csv_and_json() -> None:
 
 def test_databases_are_found_or_the_way_to_one_is_told() -> None:
     for command in COMMANDS[1:]:
-        more = {"export": ["--csv"], "worker": [write(BOWL)]}
+        more = {"export": ["--csv"], "worker": [write(BOWL)], "copy": ["other.db"]}
         result = run(command, "missing.db", *more.get(command, []))
         assert result.exit_code == 2 and "there is no database missing.db" in result.stderr
         assert not Path("missing.db").exists()
