@@ -121,7 +121,8 @@ class Executor(concurrent.futures.Executor):
             fit = max(actors, int(sum(has.get("CPU", 0) for has in nodes)))
         if fit < max(1, actors):
             what = ", ".join(f"{name}: {amount:g}" for name, amount in each.items())
-            has = ", ".join(f"{name}: {amount:g}" for name, amount in ray.cluster_resources().items() if name in each) or "none of that"
+            all_of = ray.cluster_resources()
+            has = ", ".join(f"{name}: {all_of[name]:g}" for name in each if name in all_of) or "none of that"
             raise StudyError(
                 f"the cluster has room for {fit} of {max(1, actors)} that need {what} each (all nodes together: {has}); "
                 "ask for less, or say slots= where the cluster grows on demand"

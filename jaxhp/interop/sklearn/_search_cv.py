@@ -51,7 +51,7 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.svm import SVC
     >>> search = SearchCV(SVC(), {"C": jaxhp.Float(0.01, 100.0, log=True)}, sampler="sobol", trials=6).fit(*load_iris(return_X_y=True))
-    >>> len(search.cv_results_["params"]), search.best_score_ > 0.95
+    >>> len(search.cv_results_["params"]), bool(search.best_score_ > 0.95)
     (6, True)
     """
 
