@@ -52,7 +52,7 @@ def main() -> None:
             study.tell(trial, trial.params["p0"])
         log.append("study", study._session.log.read("study"), at=0)  # one commit instead of 20,000
         log.close()
-        _optuna_study(dims, theirs, options.trials)
+        finished_in_optuna(f"sqlite:///{theirs}", dims, options.trials)
         samples: dict[str, list[float]] = {"jaxhp": [], "optuna": []}
         for _ in range(options.repeats):
             for key, code, path in (("jaxhp", _OURS, ours), ("optuna", _OPTUNA, theirs)):
@@ -64,11 +64,12 @@ def main() -> None:
     rows.append("resume", {"trials": options.trials, "sampler": options.sampler, "seconds": medians, "repeats": options.repeats})
 
 
-def _optuna_study(dims: list[peers.Dim], path: str, trials: int) -> None:
+def finished_in_optuna(storage: Any, dims: list[peers.Dim], trials: int) -> None:
+    """A study `s` of random points, with `p0` as their values."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(study_name="s", storage=f"sqlite:///{path}")
+    study = optuna.create_study(study_name="s", storage=storage)
     distributions = distributions_of(dims)
     source = peers.optuna(dims, "RandomSampler", 0)
     frozen = []

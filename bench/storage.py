@@ -29,6 +29,7 @@ from typing import Any
 
 import peers
 import rows
+from resume import finished_in_optuna
 
 import jaxhp
 
@@ -197,8 +198,8 @@ def resume(folder: Path, trials: int, repeats: int, beside: bool) -> None:
         with tempfile.TemporaryDirectory(
             dir="/dev/shm" if Path("/dev/shm").is_dir() else None
         ) as memory:  # its RDB syncs several times a trial
-            _finished_in_optuna(rdb(f"sqlite:///{memory}/rdb.db"), trials)
-            _finished_in_optuna(journal(f"{memory}/journal.log"), trials)
+            finished_in_optuna(rdb(f"sqlite:///{memory}/rdb.db"), DIMS, trials)
+            finished_in_optuna(journal(f"{memory}/journal.log"), DIMS, trials)
             for name in ("rdb.db", "journal.log"):
                 shutil.copy(f"{memory}/{name}", folder / name)
         cases |= {"optuna sqlite": ("rdb.db", _RESUME_OPTUNA, "rdb"), "optuna journal": ("journal.log", _RESUME_OPTUNA, "journal")}
@@ -227,22 +228,6 @@ def _first(code: str, path: Path, kind: str) -> list[float]:
     command = [sys.executable, "-c", code, str(path), kind]
     out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     return [float(x) for x in out.split()]
-
-
-def _finished_in_optuna(storage: Any, trials: int) -> None:
-    """The same points and values."""
-    import optuna
-    from resume import distributions_of
-
-    study = optuna.create_study(study_name="s", storage=storage)
-    distributions = distributions_of(DIMS)
-    source = peers.optuna(DIMS, "RandomSampler", 0)
-    frozen = []
-    for _ in range(trials):
-        handle, params = source.ask()
-        source.tell(handle, 0.5)
-        frozen.append(optuna.trial.create_trial(params=params, distributions=distributions, value=float(params["p0"])))
-    study.add_trials(frozen)
 
 
 def main() -> None:

@@ -1,13 +1,9 @@
 """The search of a posterior against slow twins: normal functions, moments, terms, gradients, pruning, maximisation, faults."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import acquisition_reference as reference
 import numpy as np
 import pytest
+from elsewhere import outer, pass_under_every_instruction_set
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -450,15 +446,6 @@ def test_a_wrong_posterior_or_term_is_refused_by_name():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("JAXHP_TEST_ISA" in os.environ, reason="this is the inner run")
+@outer
 def test_every_instruction_set_passes_these_tests():
-    for isa in _kernel.available_isas():
-        if isa == _kernel.isa():
-            continue
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", __file__]
-        environment = {**os.environ, "JAXHP_ISA": isa, "JAXHP_TEST_ISA": isa}
-        environment.pop("PYTEST_ADDOPTS", None)
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, f"{isa}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    pass_under_every_instruction_set(__file__)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from cma_reference import drawn, updated
+from elsewhere import outer, pass_under_every_instruction_set
 
 from jaxhp import Categorical, Float, Int, Ordinal, Space, _kernel
 from jaxhp._rng import purpose_key
@@ -173,13 +171,6 @@ def test_the_kernel_names_what_is_wrong() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("JAXHP_TEST_ISA" in os.environ, reason="this is the inner run")
+@outer
 def test_every_instruction_set_passes_these_tests() -> None:
-    for isa in _kernel.available_isas():
-        if isa == _kernel.isa():
-            continue
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", __file__]
-        environment = {**os.environ, "JAXHP_ISA": isa, "JAXHP_TEST_ISA": isa}
-        environment.pop("PYTEST_ADDOPTS", None)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"{isa}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    pass_under_every_instruction_set(__file__)

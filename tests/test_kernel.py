@@ -10,6 +10,7 @@ import kernel_reference as twin
 import mpmath
 import numpy as np
 import pytest
+from elsewhere import outer, pass_under_every_instruction_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, qmc
@@ -441,14 +442,6 @@ def test_an_unknown_instruction_set_is_an_error_that_names_the_available_ones():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("JAXHP_TEST_ISA" in os.environ, reason="this is the inner run")
+@outer
 def test_every_instruction_set_passes_these_tests():
-    for isa in _kernel.available_isas():
-        if isa == _kernel.isa():
-            continue
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
-        files = [str(Path(__file__).with_name(name)) for name in ("test_kernel.py", "test_rng.py")]
-        environment = {**os.environ, "JAXHP_ISA": isa, "JAXHP_TEST_ISA": isa}
-        environment.pop("PYTEST_ADDOPTS", None)
-        done = subprocess.run([*command, *files], env=environment, capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"{isa}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    pass_under_every_instruction_set(__file__, Path(__file__).with_name("test_rng.py"))

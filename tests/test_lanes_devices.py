@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from elsewhere import observed_with_devices
 
 import jaxhp
 
@@ -90,13 +86,7 @@ def observed() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def seen() -> Any:
-    here = Path(__file__)
-    path = os.pathsep.join([str(here.parent), str(Path(jaxhp.__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": path, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    code = f"import json; from {here.stem} import observed; print('SEEN', json.dumps(observed()))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.rpartition("SEEN ")[2])
+    return observed_with_devices(__file__, 8)
 
 
 def test_lanes_over_eight_devices_give_the_results_of_one(seen: Any) -> None:

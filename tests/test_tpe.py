@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tpe_reference
+from elsewhere import outer, pass_under_every_instruction_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -463,14 +461,6 @@ def test_it_says_what_is_wrong_with_an_argument() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("JAXHP_TEST_ISA" in os.environ, reason="this is the inner run")
+@outer
 def test_every_instruction_set_has_these_densities() -> None:
-    for isa in _kernel.available_isas():
-        if isa == _kernel.isa():
-            continue
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", __file__]
-        environment = {**os.environ, "JAXHP_ISA": isa, "JAXHP_TEST_ISA": isa}
-        environment.pop("PYTEST_ADDOPTS", None)
-        command += ["-k", "densities or proposals or kernel"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"{isa}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    pass_under_every_instruction_set(__file__, only="densities or proposals or kernel")
