@@ -257,7 +257,7 @@ def test_a_storage_that_cannot_be_is_refused_with_a_remedy(storage, message):
 
 def test_without_sqlalchemy_the_extra_is_named(monkeypatch, url):
     for module in ("_sql", "_sqlite", "_tables"):
-        monkeypatch.delitem(sys.modules, f"jaxhp.storage.{module}")
+        monkeypatch.delitem(sys.modules, f"jaxhp.storage.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(MissingExtra, match=r'pip install "jaxhp\[sql\]"'):
         open_log(url)
