@@ -18,7 +18,7 @@ outer = pytest.mark.skipif("JAXHP_TEST_ISA" in os.environ, reason="this is the i
 
 
 def pass_under_every_instruction_set(*files: str | Path, only: str = "") -> None:
-    """Runs the tests of these files that are not slow, as the caller is, under every instruction set but this process's; `only`: pytest's -k."""
+    """Runs these files' tests, slow ones like the caller left out, under every other instruction set; `only`: pytest's -k."""
     for isa in _kernel.available_isas():
         if isa == _kernel.isa():
             continue
