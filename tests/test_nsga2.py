@@ -274,7 +274,7 @@ def test_results_of_another_study_are_bred_from_at_once() -> None:
     history = nasty_history("foreign", problem)
     sampler = jaxhp.nsga2(8)
     state = sampler.tell(sampler.init(problem, 0), history)
-    assert state.breeding and not state.visited
+    assert state.breeding and not state.seen
     assert sampler.ask(state, np.arange(3)).shape == (3, 1)
 
 

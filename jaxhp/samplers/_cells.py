@@ -176,6 +176,26 @@ def keys(u: Floats) -> list[bytes]:
     return [raw[i : i + width] for i in range(0, len(raw), width)]
 
 
+class Seen:
+    """The configurations that were asked, of which a second answer teaches nothing: none is new, until all of the space were asked."""
+
+    def __init__(self, *, stochastic: bool, size: float | None) -> None:
+        self._stochastic = stochastic  # a second answer of any is welcome
+        self._size = size  # configurations there are, after which each is new again; None: none ever is
+        self._keys: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, u: Floats) -> None:
+        """Points (n, d) were asked."""
+        self._keys.update(keys(u))
+
+    def is_new(self, key: bytes, taken: set[bytes]) -> bool:
+        """Whether a point of this key may be asked beside those taken."""
+        return self._stochastic or len(self._keys) == self._size or (key not in self._keys and key not in taken)
+
+
 def check_size(size: int, name: str, remedy: str) -> None:
     """Refuses a grid that nobody can finish."""
     if size > MOST_CELLS:

@@ -25,7 +25,7 @@ from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._axes import encoded, is_categorical, nearest_levels
-from jaxhp.samplers._cells import keys
+from jaxhp.samplers._cells import Seen, keys
 from jaxhp.samplers._merit import WORST, Merits, one_objective
 from jaxhp.samplers._sobol import startup
 from jaxhp.space import Space
@@ -41,15 +41,13 @@ class EvolutionState:
     def __init__(self, problem: Problem, seed: int, population: int) -> None:
         self.space = problem.space
         self.seed = seed
-        self.stochastic = problem.stochastic
-        self.size = problem.space.size  # configurations there are
         self.start = startup().init(problem, seed)
         self.merits = Merits(problem.outcomes)
         self.members: deque[int] = deque(maxlen=population)  # numbers, the oldest first
         self.points: dict[int, Floats] = {}  # of the members
         self.succeeded = False  # whether any trial did
         self.asked: set[int] = set()  # every number
-        self.seen: set[bytes] = set()  # keys of every configuration
+        self.seen = Seen(stochastic=problem.stochastic, size=problem.space.size)
 
 
 def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler:
@@ -85,7 +83,7 @@ def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler
 
     def tell(state: EvolutionState, trials: Trials) -> EvolutionState:
         state.asked.update(trials.number.tolist())
-        state.seen.update(keys(trials.u[trials.number >= 0]))  # what another study ran may be run here
+        state.seen.add(trials.u[trials.number >= 0])  # what another study ran may be run here
         for i, (number, status) in enumerate(zip(trials.number.tolist(), trials.status.tolist(), strict=True)):
             if status == Status.PENDING:
                 continue
@@ -107,7 +105,7 @@ def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler
         for number in numbers.tolist():
             starting = not state.members or len(state.asked) + len(chosen) < min(population, START)
             u = _start_point(state, number) if starting or not state.succeeded else None
-            if u is None or not (starting or _is_new(state, u, taken)):
+            if u is None or not (starting or state.seen.is_new(keys(u[None])[0], taken)):
                 u = _child(state, number, taken, tournament)
             taken.update(keys(u[None]))
             chosen.append(u)
@@ -129,16 +127,10 @@ def _child(state: EvolutionState, number: int, taken: set[bytes], tournament: in
         u = _changed(state.space, _parent(state, draw, tournament), 1 + attempt, draw)
         if not state.space.feasible(u[None])[0]:
             continue
-        if _is_new(state, u, taken):
+        if state.seen.is_new(keys(u[None])[0], taken):
             return u
         feasible = u if feasible is None else feasible
     return _start_point(state, number) if feasible is None else feasible
-
-
-def _is_new(state: EvolutionState, u: Floats, taken: set[bytes]) -> bool:
-    """Whether a configuration was not asked before, where that matters."""
-    key = keys(u[None])[0]
-    return state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken)
 
 
 def _parent(state: EvolutionState, draw: np.random.Generator, tournament: int) -> Floats:
