@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxhp import _owner
+from jaxhp._arguments import is_real
 from jaxhp.errors import StorageError, StudyError
 
 
@@ -56,7 +57,7 @@ def check_leases(leases: Leases | None) -> None:
     if not isinstance(leases, Leases):
         raise StudyError(f"leases: expected jaxhp.Leases(...) or None, got {leases!r}")
     for name, seconds in (("beat", leases.beat), ("expiry", leases.expiry)):
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+        if not is_real(seconds) or not 0 < seconds < float("inf"):
             raise StudyError(f"leases: {name} must be a positive number of seconds, got {seconds!r}")
     if leases.expiry < 2 * leases.beat:
         raise StudyError(f"leases: expiry={leases.expiry:g} s leaves no room for a missed beat; choose at least {2 * leases.beat:g}")

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jaxhp"
 # A new module belongs here; packages speak for all of their modules.
 STOREYS = {
     "_core": 0,
-    **dict.fromkeys(["_types", "_rng", "_kernel", "_memo", "space", "errors"], 1),
+    **dict.fromkeys(["_types", "_arguments", "_rng", "_kernel", "_memo", "space", "errors"], 1),
     **dict.fromkeys(["_parameters", "_axis", "_tree", "_constraints", "_feasible", "_between"], 1),  # parts of a space
     **dict.fromkeys(["samplers", "schedulers", "gp", "acquisition", "pareto", "train"], 2),
     **dict.fromkeys(["study", "storage", "analysis", "confirm", "trial"], 3),

@@ -367,6 +367,7 @@ def reporting(trial: jaxhp.Trial) -> float:
         (lambda: pbt(1, fraction=0.6), r"fraction: expected a share in \(0, 0.5\], got 0.6"),
         (lambda: pbt(1, perturb=(0.0, 1.2)), r"perturb: expected positive factors such as \(0.8, 1.2\), got 0.0"),
         (lambda: pbt(1, perturb=()), "perturb: expected at least one factor"),
+        (lambda: pbt(1, perturb=1.2), "perturb: expected at least one factor, such as .*, got 1.2"),
         (lambda: pbt(1, resample=2), r"resample: expected a probability in \[0, 1\], got 2"),
         (lambda: pbt(1, mutate="rate"), "mutate: expected names of parameters.*got 'rate'"),
         (lambda: pbt(1, mutate=("rats",)).init(Problem(WIDE, WIDE.dims, ()), 0), "mutate: 'rats' is not a parameter.*did you mean 'rate'"),

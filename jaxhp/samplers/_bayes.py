@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel, acquisition
+from jaxhp._arguments import changed, is_real
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
 from jaxhp.acquisition import How, Suggestion, Term
@@ -115,7 +116,7 @@ def bayes(
         _, least, most = _COUNTS[argument]
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SamplerError(f"bayes({argument}={value!r}): expected an integer from {least} to {most}")
-    if isinstance(beta, bool) or not isinstance(beta, (float, int, np.floating, np.integer)) or not 0.0 <= beta < math.inf:
+    if not is_real(beta) or not 0.0 <= beta < math.inf:
         raise SamplerError(f"bayes(beta={beta!r}): expected a number from 0 (no exploration) on")
 
     def init(problem: Problem, seed: int) -> BayesState:
@@ -129,10 +130,10 @@ def bayes(
     def ask(state: BayesState, numbers: Ints) -> Floats:
         return _ask(state, numbers, settings)
 
-    shown = repr(acquisition) if isinstance(acquisition, str) else repr(list(acquisition))
-    shown += "".join(f", {argument}={value}" for argument, value in given.items() if value != _COUNTS[argument][0])
-    shown += f", beta={beta}" if "ucb" in names else ""
-    return Sampler(init, _tell, ask, f"bayes({shown})", finite=True)
+    shown = [repr(acquisition) if isinstance(acquisition, str) else repr(list(acquisition))]
+    shown += changed({argument: (value, _COUNTS[argument][0]) for argument, value in given.items()})
+    shown += [f"beta={beta}"] * ("ucb" in names)
+    return Sampler(init, _tell, ask, f"bayes({', '.join(shown)})", finite=True)
 
 
 class _Settings(NamedTuple):

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-import numpy as np
-
+from jaxhp._arguments import changed, is_real
 from jaxhp._types import Floats, Ints, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cma_restarts import Restarts
@@ -58,7 +57,7 @@ def cma_es(
     True
     """
     for argument, value, low, high in (("sigma", sigma, 0.0, math.inf), ("margin", 0.25 if margin is None else margin, 0.0, 0.5)):
-        if not _number(value) or not low < value < high:
+        if not is_real(value) or not low < value < high:
             bounds = "above 0" if high == math.inf else f"between {low:g} and {high:g}, ends excluded"
             raise SamplerError(f"cma_es({argument}={value!r}): expected a number {bounds}")
     if popsize is not None and (isinstance(popsize, bool) or not isinstance(popsize, int) or popsize < _LEAST_POPSIZE):
@@ -69,7 +68,7 @@ def cma_es(
         raise SamplerError(f"cma_es(active={active!r}): expected True or False")
     if not isinstance(separable, bool) and separable != "auto":
         raise SamplerError(f"cma_es(separable={separable!r}): expected True, False or 'auto'")
-    if not _number(warm_start) or not 0.0 <= warm_start <= 1.0:
+    if not is_real(warm_start) or not 0.0 <= warm_start <= 1.0:
         raise SamplerError(
             f"cma_es(warm_start={warm_start!r}): expected a share from 0 to 1; for trials use jaxhp.warm_start(sampler, study)"
         )
@@ -88,9 +87,4 @@ def cma_es(
 
     given: dict[str, tuple[object, object]] = {"sigma": (sigma, _SIGMA), "popsize": (popsize, None), "restarts": (restarts, "bipop")}
     given |= {"active": (active, True), "separable": (separable, "auto"), "margin": (margin, None), "warm_start": (warm_start, 0.1)}
-    shown = ", ".join(f"{argument}={value!r}" for argument, (value, default) in given.items() if value != default)
-    return Sampler(init, tell, ask, f"cma_es({shown})")
-
-
-def _number(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (float, int, np.floating, np.integer))
+    return Sampler(init, tell, ask, f"cma_es({', '.join(changed(given))})")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import is_real
 from jaxhp._rng import uniform
 from jaxhp._types import Bools, Floats, Ints, Params, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
@@ -75,7 +76,7 @@ def mixture(*parts: tuple[Sampler, float]) -> Sampler:
     name = _named("mixture", parts, "jaxhp.mixture((jaxhp.sobol(), 3), (jaxhp.random_search(), 1))")
     samplers = tuple(sampler for sampler, _ in parts)
     for sampler, weight in parts:
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < np.inf:
+        if not is_real(weight) or not 0 < weight < np.inf:
             raise SamplerError(f"{name}: expected a positive weight for {sampler.name}, got {weight!r}")
     shares = np.cumsum(np.array([weight for _, weight in parts], dtype=np.float64))
     shares /= shares[-1]

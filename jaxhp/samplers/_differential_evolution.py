@@ -33,10 +33,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel
+from jaxhp._arguments import is_real
 from jaxhp._rng import rng, uniform
 from jaxhp._types import ENDED, Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
-from jaxhp.samplers._cells import keys
+from jaxhp.samplers._cells import Seen, keys
 from jaxhp.samplers._merit import Merit, Merits, one_objective
 
 STRATEGIES: Final = ("best/1", "rand/1", "current-to-pbest/1")
@@ -64,13 +65,11 @@ class EvolutionState:
     def __init__(self, problem: Problem, seed: int) -> None:
         self.space = problem.space
         self.seed = seed
-        self.stochastic = problem.stochastic
-        self.size = problem.space.size  # configurations there are
         self.merits = Merits(problem.outcomes)
         self.slots: list[int] = []  # the numbers of the members
         self.asked: dict[int, Proposal] = {}  # by number, while they wait or are members
         self.numbers: set[int] = set()  # all that were asked or told
-        self.seen: set[bytes] = set()  # keys of every configuration
+        self.seen = Seen(stochastic=problem.stochastic, size=problem.space.size)
         self.archive: list[Floats] = []  # genes of members that were replaced, the oldest first
         self.history: list[tuple[float, float]] = [(0.5, 0.5)] * HISTORY  # (F, CR)
         self.written = 0  # pairs so far
@@ -129,8 +128,7 @@ def differential_evolution(
         found: Proposal | None = None
         for attempt in range(ATTEMPTS):
             found = evolved(state, number, slot, rng(state.seed, number, "differential_evolution", attempt))
-            key = keys(found.u[None])[0]
-            if state.stochastic or len(state.seen) == state.size or (key not in state.seen and key not in taken):
+            if state.seen.is_new(keys(found.u[None])[0], taken):
                 return found
         return found if found is not None else _start_point(state, number)
 
@@ -175,7 +173,7 @@ def differential_evolution(
                 _compete(state, number, population, status in ENDED)
             state.numbers.add(number)
             if number >= 0:  # what another study ran may be run here
-                state.seen.update(keys(u[None]))
+                state.seen.add(u[None])
         return state
 
     def ask(state: EvolutionState, numbers: Ints) -> Floats:
@@ -191,7 +189,7 @@ def differential_evolution(
 
 
 def _between(value: object, low: float, high: float) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating)) and bool(low <= value <= high)
+    return is_real(value) and bool(low <= value <= high)
 
 
 def _proposed(state: EvolutionState, number: int, genes: Floats, slot: int = -1, F: float = math.nan, CR: float = math.nan) -> Proposal:

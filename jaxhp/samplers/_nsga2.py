@@ -18,10 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from jaxhp._arguments import changed, is_real
 from jaxhp._rng import uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
-from jaxhp.samplers._cells import keys
+from jaxhp.samplers._cells import Seen, keys
 from jaxhp.samplers._genetics import DRAWS, Breeder
 from jaxhp.samplers._grid import EXHAUSTIBLE, exhaust
 from jaxhp.samplers._population import Population
@@ -42,7 +43,6 @@ class Nsga2State:
         space = problem.space
         self.space = space
         self.seed = seed
-        self.stochastic = problem.stochastic
         self.breeder = breeder
         self.objective = np.array([o.threshold is None for o in problem.outcomes])
         self.bound = np.array([o.sign * o.threshold for o in problem.outcomes if o.threshold is not None])
@@ -50,7 +50,7 @@ class Nsga2State:
         self.started: set[int] = set()  # numbers of results, failed ones among them, until there are `population`
         self.start = startup()
         self.starting = self.start.init(problem, seed)
-        self.visited: set[bytes] = set()  # keys of every configuration asked
+        self.seen = Seen(stochastic=problem.stochastic, size=None)  # a finite space is walked to its end
         finite = space.size is not None and space.size <= EXHAUSTIBLE and not problem.stochastic
         self.rest = exhaust() if finite else None
         self.resting: Any = self.rest.init(problem, seed) if self.rest else None
@@ -106,16 +106,13 @@ def nsga2(
     def init(problem: Problem, seed: int) -> Nsga2State:
         return Nsga2State(problem, seed, size, Breeder(problem.space, crossover, indices, mutation))
 
-    given = {"crossover": (crossover, 0.9), "mutation": (mutation, None), "eta": (indices, (10.0, 10.0))}
-    shown = "".join(f", {argument}={value!r}" for argument, (value, usual) in given.items() if value != usual)
-    return Sampler(init, _tell, _ask, f"nsga2({size}{shown})", finite=True)
+    shown = [str(size), *changed({"crossover": (crossover, 0.9), "mutation": (mutation, None), "eta": (indices, (10.0, 10.0))})]
+    return Sampler(init, _tell, _ask, f"nsga2({', '.join(shown)})", finite=True)
 
 
 def _within(value: object, most: float) -> bool:
     """Whether this is a finite number from 0 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return False
-    return bool(0.0 <= value <= most and value < math.inf)
+    return is_real(value) and bool(0.0 <= value <= most and value < math.inf)
 
 
 def _tell(state: Nsga2State, trials: Trials) -> Nsga2State:
@@ -136,7 +133,7 @@ def _tell(state: Nsga2State, trials: Trials) -> Nsga2State:
         else:
             population.tell(number, trials.u[i], y, state.bound)
     if asked:
-        state.visited.update(keys(trials.u[asked]))
+        state.seen.add(trials.u[asked])
     if state.rest is not None:
         state.resting = state.rest.tell(state.resting, trials)
     return state
@@ -148,7 +145,7 @@ def _ask(state: Nsga2State, numbers: Ints) -> Floats:
     feasible = state.space.feasible(u).tolist()
     taken: set[bytes] = set()
     for i, key in enumerate(keys(u)):
-        if not feasible[i] or _repeats(state, key, taken):
+        if not feasible[i] or not state.seen.is_new(key, taken):
             other = _another(state, numbers[i : i + 1], taken) if breeding else None
             if other is None:
                 other = _left(state, numbers[i : i + 1], taken)
@@ -160,16 +157,11 @@ def _ask(state: Nsga2State, numbers: Ints) -> Floats:
     return u
 
 
-def _repeats(state: Nsga2State, key: bytes, taken: set[bytes]) -> bool:
-    """Whether a configuration was asked before, where that is not welcome."""
-    return not state.stochastic and (key in state.visited or key in taken)
-
-
 def _another(state: Nsga2State, number: Ints, taken: set[bytes]) -> Floats | None:
     """(1, d) a child that is new and feasible; None where none is found."""
     for attempt in range(1, ATTEMPTS):
         u = _children(state, number, attempt)
-        if state.space.feasible(u)[0] and not _repeats(state, keys(u)[0], taken):
+        if state.space.feasible(u)[0] and state.seen.is_new(keys(u)[0], taken):
             return u
     return None
 

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from jaxhp import _kernel
+from jaxhp._arguments import changed, is_real
 from jaxhp._rng import purpose_key, uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -86,7 +87,7 @@ def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", ban
     if isinstance(candidates, bool) or not isinstance(candidates, int) or not 1 <= candidates <= MOST_CANDIDATES:
         raise SamplerError(f"tpe(candidates={candidates!r}): expected an integer from 1 to {MOST_CANDIDATES}")
     for argument, value, most in (("bandwidth", bandwidth, 1.0), ("prior_weight", prior_weight, 1e6)):
-        if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)) or not 0.0 < value <= most:
+        if not is_real(value) or not 0.0 < value <= most:
             raise SamplerError(f"tpe({argument}={value!r}): expected a number above 0 and at most {most:g}")
     count = _linear if gamma == "linear" else _sqrt
     prior = float(prior_weight)
@@ -134,9 +135,8 @@ def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", ban
             state.place(n + i, u)  # in the spare rows: those after it in this batch see it as pending
         return state.u[n : n + len(numbers)].copy()
 
-    shown = [repr(gamma)] if gamma != "linear" else []
     given = {"candidates": (candidates, 24), "weights": (weights, "EI"), "bandwidth": (bandwidth, 0.1), "prior_weight": (prior_weight, 1.0)}
-    shown += [f"{argument}={value!r}" for argument, (value, default) in given.items() if value != default]
+    shown = [repr(gamma)] * (gamma != "linear") + changed(given)
     return Sampler(init, _tell, ask, f"tpe({', '.join(shown)})")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxhp._arguments import changed
 from jaxhp._types import Bools, Ints, Problem, Scheduler
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._asha import asynchronous_brackets
@@ -44,10 +45,8 @@ def hyperband(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, as
     >>> hyperband(max_steps=81).name
     'hyperband(eta=3, min_steps=1, max_steps=81)'
     """
-    shown = ("" if max_steps is None else f", max_steps={max_steps!r}") + (
-        "" if asynchronous is False else f", asynchronous={asynchronous!r}"
-    )
-    name = f"hyperband(eta={eta!r}, min_steps={min_steps!r}{shown})"
+    shown = changed({"max_steps": (max_steps, None), "asynchronous": (asynchronous, False)})
+    name = f"hyperband({', '.join([f'eta={eta!r}', f'min_steps={min_steps!r}', *shown])})"
     check_arguments(name, eta, min_steps, max_steps)
     if not isinstance(asynchronous, bool):
         raise SchedulerError(f"{name}: asynchronous: expected True or False, got {asynchronous!r}")

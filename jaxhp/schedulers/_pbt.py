@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhp._arguments import changed, is_real
 from jaxhp._axis import Axis
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Kind, Problem, Scheduler
@@ -61,17 +62,16 @@ def pbt(
     >>> pbt(every=500, population=16).name
     'pbt(every=500, population=16)'
     """
-    name = f"pbt({shown(every, population, exploit, fraction, mutate)}"
-    name += "" if tuple(perturb) == (0.8, 1.2) else f", perturb={tuple(perturb)!r}"
-    name += ")" if resample == 0.25 else f", resample={resample!r})"
+    factors = tuple(perturb) if isinstance(perturb, (tuple, list)) else ()
+    own = changed({"perturb": (factors, (0.8, 1.2)), "resample": (resample, 0.25)})
+    name = f"pbt({', '.join([shown(every, population, exploit, fraction, mutate), *own])})"
     rule = check_exploit(name, every, population, exploit, fraction, mutate)
-    factors = tuple(perturb)
     for factor in factors:
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+        if not is_real(factor) or not 0 < factor < math.inf:
             raise SchedulerError(f"{name}: perturb: expected positive factors such as (0.8, 1.2), got {factor!r}")
     if not factors:
-        raise SchedulerError(f"{name}: perturb: expected at least one factor, such as (0.8, 1.2)")
-    if isinstance(resample, bool) or not isinstance(resample, (int, float)) or not 0 <= resample <= 1:
+        raise SchedulerError(f"{name}: perturb: expected at least one factor, such as (0.8, 1.2), got {perturb!r}")
+    if not is_real(resample) or not 0 <= resample <= 1:
         raise SchedulerError(f"{name}: resample: expected a probability in [0, 1], got {resample!r}")
 
     def explore(problem: Problem, seed: int, members: Members, r: int, pairs: Pairs) -> list[Floats]:
@@ -144,9 +144,8 @@ def mutable(name: str, space: Space, mutate: Sequence[str] | None) -> list[int]:
 
 def shown(every: int, population: int, exploit: str, fraction: float, mutate: Sequence[str] | None) -> str:
     """The arguments that all populations share, as their names show them."""
-    more = {"exploit": (exploit, "truncation"), "fraction": (fraction, 0.2), "mutate": (mutate, None)}
-    given = "".join(f", {argument}={value!r}" for argument, (value, usual) in more.items() if value != usual)
-    return f"every={every!r}, population={population!r}{given}"
+    given = changed({"exploit": (exploit, "truncation"), "fraction": (fraction, 0.2), "mutate": (mutate, None)})
+    return ", ".join([f"every={every!r}", f"population={population!r}", *given])
 
 
 def check_exploit(name: str, every: int, population: int, exploit: str, fraction: float, mutate: Any) -> Rank:
@@ -158,7 +157,7 @@ def check_exploit(name: str, every: int, population: int, exploit: str, fraction
     check_population(name, population, every)
     if exploit not in ("truncation", "tournament"):
         raise SchedulerError(f"{name}: exploit: expected 'truncation' or 'tournament', got {exploit!r}")
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 0.5:
+    if not is_real(fraction) or not 0 < fraction <= 0.5:
         raise SchedulerError(f"{name}: fraction: expected a share in (0, 0.5], got {fraction!r}")
     if mutate is not None and (isinstance(mutate, str) or not isinstance(mutate, Sequence) or not mutate):
         raise SchedulerError(f"{name}: mutate: expected names of parameters, such as ('learning_rate',), or None, got {mutate!r}")

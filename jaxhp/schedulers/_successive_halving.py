@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from jaxhp._arguments import changed
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._cycle import Cycle, cycle
@@ -68,9 +69,8 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
     >>> successive_halving(eta=4, max_steps=64).name
     'successive_halving(eta=4, min_steps=1, max_steps=64)'
     """
-    given = {"max_steps": max_steps, "trials": trials}
-    shown = "".join(f", {argument}={value!r}" for argument, value in given.items() if value is not None)
-    name = f"successive_halving(eta={eta!r}, min_steps={min_steps!r}{shown})"
+    shown = changed({"max_steps": (max_steps, None), "trials": (trials, None)})
+    name = f"successive_halving({', '.join([f'eta={eta!r}', f'min_steps={min_steps!r}', *shown])})"
     check_arguments(name, eta, min_steps, max_steps)
     if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
         raise SchedulerError(f"{name}: trials: expected a positive number of trials for a bracket, or None, got {trials!r}")
