@@ -79,6 +79,23 @@ def checksum(seq: int, body: bytes) -> int:
     return crc32(body, crc32(b"%d:" % seq))
 
 
+def whole(seq: int, body: Any, written: Any) -> Record:
+    """The record of a row as it lies in a database.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    if not isinstance(data, bytes):
+        raise ValueError(f"is no text but {type(body).__name__}")
+    if checksum(seq, data) != written:
+        raise ValueError("does not match its checksum")
+    try:
+        return loads(data)
+    except ValueError as e:
+        raise ValueError(f"was not written by jaxhp: {e}") from e
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"

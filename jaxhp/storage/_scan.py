@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxhp._types import Record
 from jaxhp.errors import StorageError
-from jaxhp.storage._codec import checksum, loads
+from jaxhp.storage._codec import whole
 from jaxhp.storage._log import Log
 
 if TYPE_CHECKING:
@@ -53,12 +53,8 @@ def records(log: Log, study: str, since: int = 0) -> Iterator[tuple[int, Record]
 
 def _scanned(seq: int, body: Any, written: Any) -> Scanned:
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    if not isinstance(data, bytes):
-        return Scanned(seq, None, f"is no text but {type(body).__name__}")
-    text = data.decode("ascii", "backslashreplace")
-    if checksum(seq, data) != written:
-        return Scanned(seq, None, "does not match its checksum", text)
+    text = data.decode("ascii", "backslashreplace") if isinstance(data, bytes) else ""
     try:
-        return Scanned(seq, loads(data), body=text)
+        return Scanned(seq, whole(seq, body, written), body=text)
     except ValueError as e:
-        return Scanned(seq, None, f"was not written by jaxhp: {e}", text)
+        return Scanned(seq, None, str(e), text)

@@ -26,7 +26,7 @@ import sqlalchemy.exc
 
 from jaxhp._types import Record
 from jaxhp.errors import LogConflict, StorageError
-from jaxhp.storage._codec import checksum, dumps, loads
+from jaxhp.storage._codec import checksum, dumps, whole
 from jaxhp.storage._tables import SCHEMA_VERSION, Run, Tables
 
 T = TypeVar("T")
@@ -389,17 +389,12 @@ class SqlLog:
         return number
 
     def _record(self, study: str, expected: int, seq: int, body: Any, written: Any) -> Record:
-        if isinstance(body, str):
-            body = body.encode("utf-8", "surrogatepass")
-        if seq != expected:
-            fault = f"is missing (the next is {seq})"
-        elif not isinstance(body, bytes) or checksum(seq, body) != written:
-            fault = "does not match its checksum"
-        else:
+        fault = f"is missing (the next is {seq})"
+        if seq == expected:
             try:
-                return loads(body)
+                return whole(seq, body, written)
             except ValueError as e:
-                fault = f"was not written by jaxhp: {e}"
+                fault = str(e)
         raise StorageError(f"{self.url}: record {expected} of study {study!r} {fault}; restore it from a copy")
 
     # -- opening ---------------------------------------------------------------------------------------------------
