@@ -48,12 +48,13 @@ def tune(
     """Searches for good hyperparameters. Interrupt it and run it again: it goes on where it stopped."""
     from jaxhp.cli import _comparison, _search, _userfile
     from jaxhp.samplers import random_search
+    from jaxhp.samplers._named import named_sampler
     from jaxhp.study import Study
 
     asked = _userfile.load(file)
     database = url(storage or f"{file.stem}.db")
     total = trials or asked.trials or _TRIALS
-    chosen = _userfile.named_sampler(sampler) if sampler else asked.sampler
+    chosen = named_sampler(sampler) if sampler else asked.sampler
     compare = asked.compare if compare is None else compare
     if asked.trainable is None or objective:
         search = _search.black_box(asked, scheduler, workers, timeout, trial_timeout, lanes)

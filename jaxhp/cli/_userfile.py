@@ -38,7 +38,6 @@ or, to train many configurations at once in JAX (docs/lanes.md):
     trainable = jaxhp.supervised(...)
     steps = 1000
 """
-_ALGEBRA = {"sequence", "mixture", "freeze", "warm_start"}  # factories that want other samplers
 
 
 class UserFile(NamedTuple):
@@ -84,6 +83,8 @@ def load(path: Path) -> UserFile:
         raise StudyError(f"{path} offers a `trainable` and does not say how many `steps` a full run has; add a line such as: steps = 1000")
     if "directions" in names and ("metric" in names or "direction" in names):
         raise StudyError(f"{path}: `directions` names the metrics already; remove `metric` and `direction`")
+    from jaxhp.samplers._named import named_sampler
+
     chosen = names.get("sampler")
     return UserFile(
         path=path,
@@ -98,27 +99,6 @@ def load(path: Path) -> UserFile:
         test=names.get("test"),
         compare=bool(names.get("compare", False)),
     )
-
-
-def named_sampler(name: str) -> Sampler:
-    """A sampler with its default arguments.
-
-    Raises:
-        StudyError: no sampler has this name.
-
-    >>> named_sampler("sobol").name
-    'sobol()'
-    """
-    import jaxhp
-    from jaxhp import samplers
-
-    known = sorted((set(samplers.__all__) & set(dir(jaxhp))) - _ALGEBRA)
-    if name not in known:
-        raise StudyError(f"sampler {name!r} is unknown; choose one of {', '.join(known)}")
-    sampler = getattr(samplers, name)()
-    if not isinstance(sampler, Sampler):
-        raise StudyError(f"sampler {name!r} is not one that can be named; choose one of {', '.join(known)}")
-    return sampler
 
 
 def named_scheduler(name: str, steps: int | None) -> Scheduler | None:

@@ -114,7 +114,7 @@ def _found(asked: UserFile, storage: str, name: str | None, create: bool, retry:
 
 def _sampler(records: list[dict[str, Any]], path: Path) -> Sampler:
     """The study's own sampler, from its name in the log."""
-    from jaxhp.cli._userfile import named_sampler
+    from jaxhp.samplers._named import named_sampler
 
     name = next(record["sampler"] for record in reversed(records) if record["kind"] in ("study", "sampler"))
     plain = re.fullmatch(r"(\w+)\(\)", name)

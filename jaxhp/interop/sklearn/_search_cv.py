@@ -15,10 +15,10 @@ import joblib
 import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 
-import jaxhp.samplers
 from jaxhp._types import Params, Sampler
 from jaxhp.errors import SpaceExhausted, StudyError
 from jaxhp.interop.sklearn._space import Searched, searched
+from jaxhp.samplers._named import named_sampler
 from jaxhp.storage import Log, MemoryLog
 from jaxhp.study import Study
 from jaxhp.trial import Trial
@@ -202,12 +202,7 @@ class _Rows:
 
 
 def _sampler(given: Sampler | str | None) -> Sampler | None:
-    if not isinstance(given, str):
-        return given
-    if given not in jaxhp.samplers.__all__:
-        raise StudyError(f"sampler: there is no {given!r}; there are {', '.join(jaxhp.samplers.__all__)}")
-    made: Sampler = getattr(jaxhp.samplers, given)()
-    return made
+    return named_sampler(given) if isinstance(given, str) else given
 
 
 def _batches(study: Study, trials: int, jobs: int) -> Iterator[list[Trial]]:
