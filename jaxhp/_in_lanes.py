@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxhp._settings import usual_segment
 from jaxhp.errors import StudyError
 from jaxhp.trial import Trial
 
@@ -63,12 +64,15 @@ class InLanes:
     """
 
     def __init__(self, trainable: Trainable, *, steps: int, lanes: int = 16, evaluate_every: int | None = None) -> None:
+        from jaxhp.train._trainable import must_be_trainable
+
         for name, value in (("steps", steps), ("lanes", lanes), ("evaluate_every", evaluate_every)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise StudyError(f"InLanes({name}={value!r}): expected a positive number")
         if evaluate_every is not None and evaluate_every > steps:
             raise StudyError(f"InLanes(evaluate_every={evaluate_every}): more than steps={steps}")
-        self._arguments = (trainable, steps, lanes, evaluate_every or max(1, steps // 20))
+        must_be_trainable(trainable)
+        self._arguments = (trainable, steps, lanes, evaluate_every or usual_segment(steps))
         self._start()
 
     def _start(self) -> None:

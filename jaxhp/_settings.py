@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jaxhp import _owner
+from jaxhp._arguments import is_real
 from jaxhp._types import Record, Scheduler
 from jaxhp.errors import StudyError
 
@@ -54,7 +55,7 @@ def check_seconds(name: str, seconds: Any) -> None:
     Raises:
         StudyError: naming it.
     """
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0):
+    if seconds is not None and (not is_real(seconds) or not seconds >= 0):
         raise StudyError(f"{name}: expected a number of seconds, got {seconds!r}")
 
 
@@ -78,6 +79,11 @@ def folder_of(study: Study, given: str | Path | None, suffix: str) -> Path | Non
     return Path(f"{path}.{name}.{suffix}") if scheme == "sqlite:" and path else None
 
 
+def usual_segment(steps: int) -> int:
+    """How many steps lie between two reports of a run of so many, unless the user says it."""
+    return -(-steps // 20)
+
+
 def settings(study: Study, logged: Record | None, steps: int | None, segment: int | None, seeds: int | None) -> tuple[int, int, int]:
     """(steps, segment, seeds) of this run: what was recorded must not change.
 
@@ -96,4 +102,4 @@ def settings(study: Study, logged: Record | None, steps: int | None, segment: in
         return logged["steps"], logged["segment"], logged["seeds"]
     if steps is None:
         raise StudyError("steps: how many steps is a full run? Pass steps=...")
-    return steps, segment if segment is not None else -(-steps // 20), seeds if seeds is not None else 1
+    return steps, segment if segment is not None else usual_segment(steps), seeds if seeds is not None else 1

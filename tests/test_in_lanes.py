@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxhp
-from jaxhp import Categorical, Float, InLanes, Space, Status, Study, StudyError
+from jaxhp import Categorical, Float, InLanes, Space, Status, Study, StudyError, TrainableError
 
 SPACE = Space({"rate": Float(1e-3, 0.4, log=True), "sign": Categorical(["up", "down"])})
 
@@ -75,6 +76,20 @@ def test_what_breaks_the_lanes_fails_every_trial_in_them_and_later_ones_find_new
         study.optimize(objective, trials=2, workers=2, max_failed=1.0)
     assert broken.is_set() and ["out of memory" in (t.error or "") for t in study.finished] == [True, True]
     assert study.optimize(objective, trials=4, workers=2).finished[3].status == Status.COMPLETE
+
+
+def test_what_is_trained_is_checked_before_a_trial_is_asked() -> None:
+    with pytest.raises(TrainableError, match=r"expected a jaxhp.Trainable, got function"):
+        InLanes(lambda trial: 0.0, steps=5)  # type: ignore[arg-type]
+
+
+def test_it_reports_as_often_as_training_in_lanes_does() -> None:
+    objective, here = make(), make()
+    objective.optimize(InLanes(TRAINABLE, steps=30, lanes=2), trials=2, workers=2)  # a twentieth of 30, rounded up
+    here.train(TRAINABLE, steps=30, trials=2, lanes=2)
+    reports = [[(t.fidelity[i], t.y[i, 0]) for i in np.flatnonzero(t.number == 1)] for t in (objective.trials, here.trials)]
+    assert [step for step, _ in reports[0]] == [*range(2, 31, 2), 30]
+    assert reports[0] == reports[1]
 
 
 @pytest.mark.parametrize(
