@@ -67,7 +67,7 @@ class Threads:
         pass
 
     def _run(self, trial: Trial) -> None:
-        self.results.put(_result(trial, self._errand(trial.number, trial.u, trial.params, trial.lease)))
+        self.results.put(result_of(trial, self._errand(trial.number, trial.u, trial.params, trial.lease)))
 
 
 class Hired:
@@ -134,8 +134,9 @@ def _outcome(trial: Trial, future: Future[Returned]) -> Result:
         return Result(trial, error=e, lost=True)
     except BaseException as e:  # SystemExit of an objective in another process is not ours
         return Result(trial, error=e)
-    return _result(trial, returned)
+    return result_of(trial, returned)
 
 
-def _result(trial: Trial, returned: Returned) -> Result:
+def result_of(trial: Trial, returned: Returned) -> Result:
+    """What became of a trial whose objective came to an end."""
     return Result(trial, returned.value, returned.error, returned.gradient, returned.text, returned.reports)

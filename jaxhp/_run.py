@@ -16,8 +16,9 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from jaxhp._crew import Crew, Hired, Result, Threads, places
+from jaxhp._crew import Crew, Hired, Result, Threads, places, result_of
 from jaxhp._errand import Errand, Objective, evaluated
+from jaxhp._session import ResultDue
 from jaxhp.errors import LeaseLost, ObjectiveError, SpaceExhausted, StudyError, WorkerLost
 from jaxhp.trial import Trial
 
@@ -90,12 +91,14 @@ def run(
     with _released_on_interrupt(study, crew, running):
         while True:
             may_start = open_ended and (deadline is None or time.monotonic() < deadline)
-            while may_start and len(running) < workers and _room(study, target) and study._session.waits_for() is None:
+            while may_start and len(running) < workers and _room(study, target):
                 first = study._fold.asked
                 try:
                     asked = study._ask(1, target)
                 except SpaceExhausted:
                     open_ended = may_start = False
+                    break
+                except ResultDue:
                     break
                 except KeyboardInterrupt:  # the ask may be in the log already: then it is given back like the others
                     study._session.sync()
@@ -106,7 +109,7 @@ def run(
                 trial = asked[0]
                 running[trial.number] = (trial, time.monotonic())
                 if inline:
-                    settle(_here(objective, trial))
+                    settle(result_of(trial, evaluated(objective, trial)))
                 else:
                     crew.start(trial)
                 may_start = open_ended and (deadline is None or time.monotonic() < deadline)
@@ -171,11 +174,6 @@ def _how_it_broke(study: Study, executor: Executor | None, error: BaseException)
         f"{type(executor).__name__} broke: {str(error).rstrip('.') or type(error).__name__}. A worker died: out of memory, killed, or a "
         f"crash in compiled code? What was told is safe; {waiting} trials are run again by the next study.optimize(..., executor=a new one)"
     )
-
-
-def _here(objective: Objective, trial: Trial) -> Result:
-    returned = evaluated(objective, trial)
-    return Result(trial, returned.value, returned.error, returned.gradient)
 
 
 def _room(study: Study, target: int | None) -> bool:

@@ -31,6 +31,10 @@ _PAUSE = 0.2  # seconds between looks whether a paused study goes on
 _LOOK = 1.0  # seconds between looks for owners that died on this host
 
 
+class ResultDue(StudyError):
+    """With a lag: the next suggestion needs the result of a trial that still runs."""
+
+
 class Session:
     """Reads, appends, claims and suggests. Not thread-safe: `Study` holds the lock."""
 
@@ -226,14 +230,6 @@ class Session:
         error = f"{reason}; it was lost {requeue + 1} times (jaxhp.Leases(requeue={requeue}))"
         return {"kind": "tell", "number": number, "status": "failed", "values": {}, "error": error, "lost": True, "time": time.time()}
 
-    def waits_for(self) -> int | None:
-        """With a lag: the first trial whose result the next suggestion needs and does not have."""
-        fold = self.fold
-        if fold.lag is None or fold.released or fold.queue:
-            return None
-        due = range(max(0, self._lagged - fold.lag), fold.asked - fold.lag + 1)
-        return next((number for number in due if number not in fold.final_row), None)
-
     def halted(self, deadline: float | None = None) -> bool:
         """Whether the study was stopped; waits while it is paused, until the deadline."""
         self.sync()
@@ -308,7 +304,7 @@ class Session:
             due = self._lagged - lag
             if due >= 0 and not self._due_told:
                 if due not in fold.final_row:
-                    raise StudyError(f"lag={lag}: trial {self._lagged} waits for the result of trial {due}; tell it first")
+                    raise ResultDue(f"lag={lag}: trial {self._lagged} waits for the result of trial {due}; tell it first")
                 self._tell_sampler(fold.rows.take(fold.tell_rows[due]))
             self._due_told = True
             if self._lagged == number:
