@@ -243,9 +243,10 @@ def main() -> None:
         if "ask" in only:
             ask(folder, 2 if options.quick else 5, 10 if options.quick else 50)
         if "resume" in only:
-            resume(folder, 10_000, 2 if options.quick else 5, beside=True)
-            if not options.quick:
-                resume(folder, 100_000, 5, beside=False)
+            for trials in (10_000,) if options.quick else (10_000, 100_000):
+                there = folder / str(trials)
+                there.mkdir()
+                resume(there, trials, 2 if options.quick else 5, beside=trials == 10_000)
 
 
 def queue(folder: Path, rounds: int) -> None:
