@@ -2,14 +2,14 @@
 
 import math
 import sys
-import tempfile
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from jaxhp.errors import LogConflict, MissingExtra, StorageError
 from jaxhp.storage import Log, MemoryLog, _codec, open_log
@@ -78,12 +78,11 @@ def plain(value):
 
 
 class LogsAgainstLists(RuleBasedStateMachine):
-    """The same history over a memory log, two handles on one SQLite file, and a dict of lists."""
+    """The same history over a memory log, two handles on one database, and a dict of lists."""
 
-    @initialize()
-    def open(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.url = f"sqlite:///{self.folder.name}/log.db"
+    def __init__(self, empty_database):
+        super().__init__()
+        self.url = empty_database()
         self.memory, self.handles, self.model = MemoryLog(), [open_log(self.url), open_log(self.url)], {}
 
     def logs(self, handle):
@@ -128,14 +127,21 @@ class LogsAgainstLists(RuleBasedStateMachine):
         self.handles[handle] = open_log(self.url)
 
     def teardown(self):
-        if hasattr(self, "folder"):
-            for log in self.handles:
-                log.close()
-            self.folder.cleanup()
+        for log in self.handles:
+            log.close()
 
 
-LogsAgainstLists.TestCase.settings = settings(max_examples=30, stateful_step_count=25)
-test_logs_agree_with_lists = LogsAgainstLists.TestCase
+def test_sqlite_logs_agree_with_lists(tmp_path):
+    urls = (f"sqlite:///{tmp_path}/{i}.db" for i in count())
+    run_state_machine_as_test(lambda: LogsAgainstLists(lambda: next(urls)), settings=settings(max_examples=30, stateful_step_count=25))
+
+
+def test_postgres_logs_agree_with_lists(postgres):
+    def emptied():
+        postgres.take_back()
+        return postgres.new()
+
+    run_state_machine_as_test(lambda: LogsAgainstLists(emptied), settings=settings(max_examples=30, stateful_step_count=25))
 
 
 @given(JSON)
