@@ -6,11 +6,15 @@ import queue
 import threading
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from jaxhp._errand import Errand, Reports, Returned, Value
 from jaxhp.errors import StudyError, WorkerLost
 from jaxhp.trial import Trial
+
+
+_LOST: Final = (BrokenExecutor, CancelledError, WorkerLost)
+_KILLED_JOB: Final = "UncompletedJobError"  # of submitit, which is not imported for it
 
 
 class Result(NamedTuple):
@@ -130,10 +134,8 @@ def places(executor: Executor) -> int:
 def _outcome(trial: Trial, future: Future[Returned]) -> Result:
     try:
         returned: Any = future.result()
-    except (BrokenExecutor, CancelledError, WorkerLost) as e:
-        return Result(trial, error=e, lost=True)
     except BaseException as e:  # SystemExit of an objective in another process is not ours
-        return Result(trial, error=e)
+        return Result(trial, error=e, lost=isinstance(e, _LOST) or type(e).__name__ == _KILLED_JOB)
     return result_of(trial, returned)
 
 

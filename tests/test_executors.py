@@ -99,6 +99,47 @@ def test_jobs_that_announce_nothing_are_asked() -> None:
         make().optimize(bowl, trials=5, executor=Jobs())
 
 
+def test_submitits_jobs_run_trials_and_one_that_is_killed_is_run_again(tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit")
+    jobs = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="local")
+    jobs.update_parameters(timeout_min=5)
+    once = tmp_path / "once"
+
+    def killed_once(trial: jaxhp.Trial) -> float:
+        if trial.number == 1 and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(trial["x"])
+
+    with pytest.raises(StudyError, match="workers: .* does not say how many"):
+        make().optimize(killed_once, trials=3, executor=jobs)
+    study = make(lag=2).optimize(killed_once, trials=3, executor=jobs, workers=2)
+    assert once.exists() and [t.value for t in study.finished] == [t["x"] for t in study.finished]
+    (release,) = [r for r in study._log.read("study") if r["kind"] == "release"]
+    assert release["number"] == 1 and release["lost"] and "UncompletedJobError" in release["reason"]
+
+
+def test_mpi_runs_trials_on_its_ranks(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    script = tmp_path / "search.py"
+    script.write_text("""
+import os
+import jaxhp
+from mpi4py.futures import MPIPoolExecutor
+
+if __name__ == "__main__":
+    space = jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0)})
+    with MPIPoolExecutor() as executor:
+        study = jaxhp.Study(space, seed=3).optimize(lambda trial: {"value": trial["x"], "pid": os.getpid()}, trials=8, executor=executor)
+    print(all(trial.value == trial["x"] for trial in study.finished), len({trial.values["pid"] for trial in study.finished} | {os.getpid()}))
+""")
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    command = [str(mpiexec), "-n", "3", sys.executable, "-m", "mpi4py.futures", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("True 3\n", 0), done.stderr  # two ranks, and the one that asks
+
+
 def test_loky_runs_lambdas() -> None:
     loky = pytest.importorskip("loky")
     pool = loky.get_reusable_executor(max_workers=2)
