@@ -222,10 +222,10 @@ def run(case: Case, tuner: Tuner) -> tuple[Array, float]:
     return np.concatenate(found)[:EVALUATIONS], 1e3 * spent / counted
 
 
-def interval(differences: Array) -> list[float]:
-    """95 % of the bootstrapped mean."""
+def interval(differences: Array, statistic: Callable[..., Array] = np.mean) -> list[float]:
+    """95 % of the bootstrapped statistic."""
     drawn = np.random.default_rng(0).integers(0, len(differences), (10_000, len(differences)))
-    return np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975]).tolist()
+    return np.quantile(statistic(differences[drawn], axis=1), [0.025, 0.975]).tolist()
 
 
 def measured(case: Case, population: int, seeds: int) -> Iterator[dict[str, Any]]:

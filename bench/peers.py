@@ -23,6 +23,7 @@ class Dim(NamedTuple):
     high: float = 1.0
     choices: tuple[str, ...] = ()
     when: tuple[str, tuple[str, ...]] | None = None  # active only where this choice, which stands earlier, has one of these values
+    default: Any = None  # what ours tries first; None: the middle, or the first choice
 
 
 class Peer(NamedTuple):
@@ -57,10 +58,10 @@ def space_of(dims: list[Dim]) -> jaxhp.Space:
     def parameter(dim: Dim) -> Any:
         when = None if dim.when is None else {dim.when[0]: list(dim.when[1])}
         if dim.kind == "choice":
-            return jaxhp.Categorical(list(dim.choices), when=when)
+            return jaxhp.Categorical(list(dim.choices), default=dim.default, when=when)
         if dim.kind in ("int", "logint"):
-            return jaxhp.Int(int(dim.low), int(dim.high), log=dim.kind == "logint", when=when)
-        return jaxhp.Float(dim.low, dim.high, log=dim.kind == "log", when=when)
+            return jaxhp.Int(int(dim.low), int(dim.high), log=dim.kind == "logint", default=dim.default, when=when)
+        return jaxhp.Float(dim.low, dim.high, log=dim.kind == "log", default=dim.default, when=when)
 
     return jaxhp.Space({dim.name: parameter(dim) for dim in dims})
 
