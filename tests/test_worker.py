@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def founded(**more: object) -> jaxhp.Study:
 
 def start(*arguments: str, seconds: str = "0.02") -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1]), "SECONDS": seconds}
-    return subprocess.Popen([sys.executable, "-m", "jaxhp", "worker", *arguments], env=environment, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "jaxhp", "worker", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_two_workers_share_a_study_and_a_stop_ends_both() -> None:
@@ -67,6 +69,9 @@ def test_two_workers_share_a_study_and_a_stop_ends_both() -> None:
         assert process.returncode == 0 and "the study was stopped" in out
     assert not study.running and [t.number for t in study.finished] == list(range(len(study.finished)))
     assert study.sampler == "sobol()"
+    out, warning = start("bowl.db", "bowl.py").communicate(timeout=60)
+    assert "bowl: 0 trials run here" in out
+    assert warning == "warning: study 'bowl' is stopped: nothing is run until study.resume(), or `jaxhp resume`\n"
     assert run("resume", "bowl.db").exit_code == 0 and study.halted is None
     more = run("worker", "bowl.db", "bowl.py", "--trials", str(len(study.finished) + 3))
     assert "bowl: 3 trials run here" in more.output
@@ -89,8 +94,10 @@ def test_a_worker_that_is_told_to_end_gives_its_trial_back() -> None:
 def test_a_paused_study_says_so_and_waits() -> None:
     study = founded()
     assert "bowl: paused" in run("pause", "bowl.db").output and study.halted == "pause"
-    with pytest.warns(UserWarning, match="paused"):
-        assert run("worker", "bowl.db", "bowl.py", "--timeout", "0.1").exit_code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = run("worker", "bowl.db", "bowl.py", "--timeout", "0.1")
+    assert done.exit_code == 0 and "warning: study 'bowl' is paused" in done.output
     assert not study.finished
 
 

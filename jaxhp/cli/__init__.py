@@ -6,6 +6,8 @@ told is safe, the same command goes on). Results go to stdout, errors to stderr.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Annotated, Any
 
 from jaxhp.errors import JaxhpError, MissingExtra, ObjectiveError
@@ -24,17 +26,26 @@ _USAGE = 2
 
 
 class _Commands(TyperGroup):
-    """Turns the errors that jaxhp raises on purpose into a message and an exit code."""
+    """Turns the errors that jaxhp raises on purpose into a message and an exit code, and its warnings into a line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             err.print("Interrupted.")
             raise typer.Exit(_tune.INTERRUPTED) from None
         except JaxhpError as e:
             err.print(f"[red]error:[/] {escape(str(e))}")
             raise typer.Exit(_tune.FAILED if isinstance(e, ObjectiveError) else _USAGE) from None
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+    if issubclass(category, UserWarning):
+        err.print(f"[yellow]warning:[/] {escape(str(message))}")
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
 
 
 app = typer.Typer(

@@ -28,7 +28,7 @@ def existing(storage: str) -> str:
     location = url(storage)
     path = location.removeprefix("sqlite:///")
     if path != location and not Path(path).is_file():
-        raise StorageError(f"there is no database {path}; `jaxhp tune FILE` writes one")
+        raise StorageError(f"there is no database {path}; `jaxhp tune FILE` writes one, and `jaxhp worker --create` does")
     return location
 
 
