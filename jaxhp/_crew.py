@@ -12,7 +12,6 @@ from jaxhp._errand import Errand, Reports, Returned, Value
 from jaxhp.errors import StudyError, WorkerLost
 from jaxhp.trial import Trial
 
-
 _LOST: Final = (BrokenExecutor, CancelledError, WorkerLost)
 _KILLED_JOB: Final = "UncompletedJobError"  # of submitit, which is not imported for it
 

@@ -111,7 +111,7 @@ def test_submitits_jobs_run_trials_and_one_that_is_killed_is_run_again(tmp_path:
             os.kill(os.getpid(), signal.SIGKILL)
         return float(trial["x"])
 
-    with pytest.raises(StudyError, match="workers: .* does not say how many"):
+    with pytest.raises(StudyError, match=r"workers: .* does not say how many"):
         make().optimize(killed_once, trials=3, executor=jobs)
     study = make(lag=2).optimize(killed_once, trials=3, executor=jobs, workers=2)
     assert once.exists() and [t.value for t in study.finished] == [t["x"] for t in study.finished]
@@ -131,7 +131,8 @@ if __name__ == "__main__":
     space = jaxhp.Space({"x": jaxhp.Float(-1.0, 1.0)})
     with MPIPoolExecutor() as executor:
         study = jaxhp.Study(space, seed=3).optimize(lambda trial: {"value": trial["x"], "pid": os.getpid()}, trials=8, executor=executor)
-    print(all(trial.value == trial["x"] for trial in study.finished), len({trial.values["pid"] for trial in study.finished} | {os.getpid()}))
+    pids = {trial.values["pid"] for trial in study.finished}
+    print(all(trial.value == trial["x"] for trial in study.finished), len(pids | {os.getpid()}))
 """)
     mpiexec = Path(sys.executable).parent / "mpiexec"
     command = [str(mpiexec), "-n", "3", sys.executable, "-m", "mpi4py.futures", str(script)]
