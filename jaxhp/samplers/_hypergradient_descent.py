@@ -16,6 +16,7 @@ Whose trial a number is follows from the told rows alone: it is a descent's if i
 from __future__ import annotations
 
 import math
+from bisect import insort
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -73,9 +74,10 @@ class DescentState(NamedTuple):
     begun: int  # how many descents ever
     scouts: int  # trials that are of no descent
     used: frozenset[bytes]  # where descents began
-    seen: set[int]  # every number; grows in place, as do the next two
+    seen: set[int]  # every number; grows in place, as do the next three
     own: set[int]  # numbers of descents
     known: dict[int, Known]
+    scouted: list[tuple[float, int]]  # y and number of complete scouts, the best first
     best: int | None  # number
     spread: tuple[float, float]  # least and greatest y
 
@@ -131,7 +133,7 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
         signs = [1.0 if o.direction == "minimize" else -1.0 for o in problem.outcomes]
         bounds = [math.inf if o.threshold is None else sign * o.threshold for o, sign in zip(problem.outcomes, signs, strict=True)]
         return DescentState(
-            space, seed, np.array(bounds), floats, startup().init(problem, seed), (None,) * starts, 0, 0, frozenset(), set(), set(), {},
+            space, seed, np.array(bounds), floats, startup().init(problem, seed), (None,) * starts, 0, 0, frozenset(), set(), set(), {}, [],
             None, (math.inf, -math.inf),
         )  # fmt: skip
 
@@ -203,7 +205,7 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
 
     def candidate(state: DescentState) -> tuple[Floats, Known] | tuple[None, None]:
         """The best scout that no descent began with, in a configuration that has a float."""
-        for _, number in sorted((known.y, number) for number, known in state.known.items() if number not in state.own):
+        for _, number in state.scouted:
             known = state.known[number]
             if keys(known.u[None])[0] not in state.used and (state.floats & ~np.isnan(known.u)).any():
                 return known.u, known
@@ -235,6 +237,8 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
         if row.status[0] == Status.COMPLETE and np.isfinite(y).all() and (y <= state.thresholds).all():
             objective = float(y[0])
             told = state.known[number] = Known(objective, row.u[0].copy(), row.gradient[0].copy())
+            if number not in state.own:
+                insort(state.scouted, (objective, number))
             low, high = state.spread
             state = state._replace(spread=(min(low, objective), max(high, objective)))
             if number >= 0 and (state.best is None or (objective, number) < (state.known[state.best].y, state.best)):
