@@ -1,4 +1,4 @@
-"""What the factories of samplers and schedulers share about their arguments."""
+"""Numbers among arguments: what counts as one, and which of them differ from their defaults."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ def is_real(value: object) -> TypeGuard[float]:
     (True, True, False, False)
     """
     return not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether this is an integer of Python or NumPy; True and False are none.
+
+    >>> is_whole(np.int64(3)), is_whole(3), is_whole(True), is_whole(3.0)
+    (True, True, False, False)
+    """
+    return not isinstance(value, bool) and isinstance(value, (int, np.integer))
 
 
 def changed(given: Mapping[str, tuple[object, object]]) -> list[str]:

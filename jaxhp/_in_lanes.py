@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxhp._arguments import is_whole
 from jaxhp._settings import usual_segment
 from jaxhp.errors import StudyError
 from jaxhp.trial import Trial
@@ -66,13 +67,13 @@ class InLanes:
     def __init__(self, trainable: Trainable, *, steps: int, lanes: int = 16, evaluate_every: int | None = None) -> None:
         from jaxhp.train._trainable import must_be_trainable
 
-        for name, value in (("steps", steps), ("lanes", lanes), ("evaluate_every", evaluate_every)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        for name, value in (("steps", steps), ("lanes", lanes), ("evaluate_every", 1 if evaluate_every is None else evaluate_every)):
+            if not is_whole(value) or value < 1:
                 raise StudyError(f"InLanes({name}={value!r}): expected a positive number")
         if evaluate_every is not None and evaluate_every > steps:
             raise StudyError(f"InLanes(evaluate_every={evaluate_every}): more than steps={steps}")
         must_be_trainable(trainable)
-        self._arguments = (trainable, steps, lanes, evaluate_every or usual_segment(steps))
+        self._arguments = (trainable, int(steps), int(lanes), int(evaluate_every or usual_segment(steps)))
         self._start()
 
     def _start(self) -> None:
@@ -114,10 +115,10 @@ class InLanes:
                 boarding = self._boarding(width, seats)
                 if not boarding and not seats:
                     return
+                seats.update(boarding)  # at once: whatever fails from here on, they hear of it
                 lanes = self._built(next(iter(boarding.values())) if boarding else None)
                 state = lanes.init() if state is None else state
                 if boarding:
-                    seats.update(boarding)
                     state = _seated(lanes, state, boarding, steps)
                 state, metrics = lanes.run(state)
                 self._tell(seats, state, {name: np.asarray(column) for name, column in metrics.items()})

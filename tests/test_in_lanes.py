@@ -103,3 +103,23 @@ def test_it_reports_as_often_as_training_in_lanes_does() -> None:
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
         InLanes(TRAINABLE, **arguments)
+
+
+def test_lanes_that_cannot_be_built_fail_their_trials_and_keep_nobody_waiting() -> None:
+    study = make(metric="accuracy").optimize(InLanes(TRAINABLE, steps=20, lanes=2), trials=3, workers=3, max_failed=1.0)
+    assert all("accuracy" in (t.error or "") for t in study.finished)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"steps": None}, {"steps": 2.0}, {"steps": 8, "lanes": None}, {"steps": 8, "lanes": "auto"}, {"steps": 0}]
+)
+def test_what_is_no_count_is_refused_by_name(arguments: dict[str, Any]) -> None:
+    name = list(arguments)[-1]
+    with pytest.raises(StudyError, match=rf"InLanes\({name}={arguments[name]!r}\): expected a positive number"):
+        InLanes(TRAINABLE, **arguments)
+
+
+def test_a_count_may_be_one_of_numpy() -> None:
+    objective = InLanes(TRAINABLE, steps=np.int64(20), lanes=np.int32(2), evaluate_every=np.int64(10))  # type: ignore[arg-type]
+    study = make().optimize(objective, trials=1)
+    assert study.finished[0].status == Status.COMPLETE and (study.trials.status == Status.REPORTED).sum() == 2
