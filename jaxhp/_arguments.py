@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeGuard
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import numpy as np
 
+P = ParamSpec("P")
+T = TypeVar("T")
+_BITS = 1024  # of integers beyond the largest float
+
 
 def is_real(value: object) -> TypeGuard[float]:
-    """Whether this is a number of Python or NumPy; True and False are none.
+    """Whether this is a number of Python or NumPy; True and False are none, and no integer beyond all floats is one.
 
-    >>> is_real(np.float32(0.5)), is_real(3), is_real(True), is_real("3")
-    (True, True, False, False)
+    >>> is_real(np.float32(0.5)), is_real(3), is_real(True), is_real("3"), is_real(10**400)
+    (True, True, False, False, False)
     """
-    return not isinstance(value, bool) and isinstance(value, (int, float, np.integer, np.floating))
+    if is_whole(value):
+        return value.bit_length() < _BITS if isinstance(value, int) else True
+    return isinstance(value, (float, np.floating))
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -26,11 +33,33 @@ def is_whole(value: object) -> TypeGuard[int]:
     return not isinstance(value, bool) and isinstance(value, (int, np.integer))
 
 
+def plain(value: Any) -> Any:
+    """The value with NumPy's scalars, also those inside tuples, lists and dicts, as Python's: by these a log names things.
+
+    >>> plain((np.float32(0.5), {"width": np.int64(64)}))
+    (0.5, {'width': 64})
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (tuple, list):
+        return type(value)(map(plain, value))
+    return {name: plain(inner) for name, inner in value.items()} if type(value) is dict else value
+
+
+def plain_arguments(factory: Callable[P, T]) -> Callable[P, T]:
+    """The factory of samplers or schedulers, given its arguments as plain Python values."""
+
+    @functools.wraps(factory)
+    def make(*given: P.args, **named: P.kwargs) -> T:
+        return factory(*map(plain, given), **plain(named))
+
+    return make
+
+
 def changed(given: Mapping[str, tuple[object, object]]) -> list[str]:
     """The arguments that differ from their defaults, as they are written. By them a log names a sampler or scheduler.
 
     >>> changed({"population": (20, 50), "crossover": (0.9, 0.9)})
     ['population=20']
     """
-    plain = {name: (value.item() if isinstance(value, np.generic) else value, usual) for name, (value, usual) in given.items()}
-    return [f"{name}={value!r}" for name, (value, usual) in plain.items() if value != usual]
+    return [f"{name}={value!r}" for name, (value, usual) in given.items() if value != usual]

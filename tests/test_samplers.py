@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -421,3 +422,46 @@ def test_bad_arguments_are_refused_by_the_factory(make: Any, message: str) -> No
 def test_arguments_that_do_not_fit_the_space_are_refused_when_the_study_starts(sampler: Sampler, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         Study(CUBE, sampler=sampler)
+
+
+@pytest.mark.parametrize(
+    ("ours", "numpys"),
+    [
+        (lambda: jaxhp.tpe(candidates=8, bandwidth=0.5), lambda: jaxhp.tpe(candidates=np.int64(8), bandwidth=np.float32(0.5))),
+        (lambda: jaxhp.cma_es(popsize=6, margin=0.125), lambda: jaxhp.cma_es(popsize=np.int32(6), margin=np.float32(0.125))),
+        (lambda: jaxhp.nsga2(8, eta=(5.0, 5)), lambda: jaxhp.nsga2(np.int64(8), eta=(np.float64(5.0), np.int64(5)))),
+        (lambda: jaxhp.bayes(starts=3), lambda: jaxhp.bayes(starts=np.int64(3))),
+        (lambda: jaxhp.grid_search({"x": 3}), lambda: jaxhp.grid_search({"x": np.int64(3)})),
+        (lambda: jaxhp.coarse_to_fine(2, rounds=2), lambda: jaxhp.coarse_to_fine(np.int64(2), rounds=np.int64(2))),
+        (lambda: jaxhp.regularized_evolution(4, 2), lambda: jaxhp.regularized_evolution(np.int64(4), np.int64(2))),
+        (
+            lambda: jaxhp.differential_evolution(population=6, mutation=(0.5, 1.0)),
+            lambda: jaxhp.differential_evolution(population=np.int64(6), mutation=(np.float32(0.5), np.float32(1.0))),
+        ),
+        (lambda: jaxhp.hypergradient_descent(starts=2), lambda: jaxhp.hypergradient_descent(starts=np.int64(2))),
+        (lambda: jaxhp.freeze(jaxhp.sobol(), {"x": 0.5}), lambda: jaxhp.freeze(jaxhp.sobol(), {"x": np.float32(0.5)})),
+        (
+            lambda: jaxhp.sequence((jaxhp.sobol(), 4), (jaxhp.random_search(), None)),
+            lambda: jaxhp.sequence((jaxhp.sobol(), np.int64(4)), (jaxhp.random_search(), None)),
+        ),
+        (lambda: jaxhp.mixture((jaxhp.sobol(), 0.5)), lambda: jaxhp.mixture((jaxhp.sobol(), np.float32(0.5)))),
+    ],
+)
+def test_numbers_of_numpy_make_the_same_sampler(ours: Callable[[], Sampler], numpys: Callable[[], Sampler]) -> None:
+    assert numpys().name == ours().name
+    space = Space({"x": Float(0.0, 1.0), "n": Int(1, 9)})
+    studies = [jaxhp.Study(space, sampler=make()).optimize(lambda t: t["x"] + t["n"], trials=12) for make in (ours, numpys)]
+    assert [t.params for t in studies[0].finished] == [t.params for t in studies[1].finished]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: jaxhp.cma_es(sigma=10**400),
+        lambda: jaxhp.mixture((jaxhp.sobol(), 10**400)),
+        lambda: jaxhp.mixture((jaxhp.sobol(), 1e308), (jaxhp.sobol(), 1e308)),
+    ],
+)
+def test_numbers_that_no_float_holds_are_refused(make: Callable[[], Sampler]) -> None:
+    with pytest.raises(SamplerError, match=r"cma_es\(sigma=10|positive weight|add up to more"):
+        make()

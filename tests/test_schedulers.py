@@ -502,3 +502,22 @@ def test_the_names_are_at_the_front_door() -> None:
     for scheduler in (asha, successive_halving, hyperband, median_stopping, patience):
         assert getattr(jaxhp, scheduler.__name__) is scheduler
     assert issubclass(SchedulerError, jaxhp.JaxhpError)
+
+
+@pytest.mark.parametrize(
+    ("ours", "numpys"),
+    [
+        (lambda: jaxhp.asha(2, max_steps=8), lambda: jaxhp.asha(np.int64(2), max_steps=np.int64(8))),
+        (lambda: jaxhp.successive_halving(trials=4), lambda: jaxhp.successive_halving(trials=np.int64(4))),
+        (
+            lambda: jaxhp.hyperband(max_steps=9, asynchronous=True),
+            lambda: jaxhp.hyperband(max_steps=np.int64(9), asynchronous=np.bool_(True)),
+        ),
+        (lambda: jaxhp.median_stopping(every=2), lambda: jaxhp.median_stopping(every=np.int64(2))),
+        (lambda: jaxhp.patience(3, min_delta=0.5), lambda: jaxhp.patience(np.int64(3), min_delta=np.float32(0.5))),
+        (lambda: jaxhp.pbt(5, perturb=(0.5, 2.0)), lambda: jaxhp.pbt(np.int64(5), perturb=(np.float32(0.5), np.float32(2.0)))),
+        (lambda: jaxhp.pb2(5, 4), lambda: jaxhp.pb2(np.int64(5), np.int64(4))),
+    ],
+)
+def test_numbers_of_numpy_make_the_same_scheduler(ours: Any, numpys: Any) -> None:
+    assert numpys().name == ours().name

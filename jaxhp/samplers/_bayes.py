@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel, acquisition
-from jaxhp._arguments import changed, is_real
+from jaxhp._arguments import changed, is_real, plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
 from jaxhp.acquisition import How, Suggestion, Term
@@ -74,6 +74,7 @@ class BayesState:
         self.resting: Any = self.rest.init(problem, seed) if self.rest else None
 
 
+@plain_arguments
 def bayes(
     acquisition: str | Sequence[str] = "logei",
     *,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from jaxhp._arguments import changed, is_real
+from jaxhp._arguments import changed, is_real, plain_arguments
 from jaxhp._types import Floats, Ints, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cma_restarts import Restarts
@@ -22,6 +22,7 @@ _SIGMA: Final = 0.2
 _LEAST_POPSIZE: Final = 4
 
 
+@plain_arguments
 def cma_es(
     sigma: float = _SIGMA,
     *,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError, SpaceError
 from jaxhp.samplers._axes import encoded, every_level, is_categorical, nearest_levels
@@ -31,6 +32,7 @@ class CoarseToFineState(NamedTuple):
     results: dict[int, tuple[Floats, Floats]]  # (u, y) of each finished trial, by number; grows in place
 
 
+@plain_arguments
 def coarse_to_fine(levels: int = 3, rounds: int = 3, top: int = 1) -> Sampler:
     """A coarse grid, then finer grids around the best configurations, then nothing is left.
 

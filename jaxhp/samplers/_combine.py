@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import is_real
+from jaxhp._arguments import is_real, plain_arguments
 from jaxhp._rng import uniform
 from jaxhp._types import Bools, Floats, Ints, Params, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
@@ -24,6 +24,7 @@ class PartsState(NamedTuple):
     states: tuple[Any, ...]  # of the parts
 
 
+@plain_arguments
 def sequence(*parts: tuple[Sampler, int | None]) -> Sampler:
     """One sampler after the other, by trial number.
 
@@ -63,6 +64,7 @@ def sequence(*parts: tuple[Sampler, int | None]) -> Sampler:
     return Sampler(_init_parts(samplers), _tell_parts(samplers), ask, name, finite=finite)
 
 
+@plain_arguments
 def mixture(*parts: tuple[Sampler, float]) -> Sampler:
     """Each trial's sampler is drawn with the given weights, by (seed, number). The numbers of one that has nothing left go to the next.
 
@@ -78,6 +80,8 @@ def mixture(*parts: tuple[Sampler, float]) -> Sampler:
     for sampler, weight in parts:
         if not is_real(weight) or not 0 < weight < np.inf:
             raise SamplerError(f"{name}: expected a positive weight for {sampler.name}, got {weight!r}")
+    if sum(float(weight) for _, weight in parts) == np.inf:
+        raise SamplerError(f"{name}: the weights add up to more than a float holds; divide them by the largest")
     shares = np.cumsum(np.array([weight for _, weight in parts], dtype=np.float64))
     shares /= shares[-1]
 
@@ -96,6 +100,7 @@ class FrozenState(NamedTuple):
     state: Any
 
 
+@plain_arguments
 def freeze(sampler: Sampler, params: Params) -> Sampler:
     """The sampler searches the other parameters while these keep their values. Trials with other values are not told to it.
 

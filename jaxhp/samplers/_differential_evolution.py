@@ -33,7 +33,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel
-from jaxhp._arguments import is_real
+from jaxhp._arguments import is_real, plain_arguments
 from jaxhp._rng import rng, uniform
 from jaxhp._types import ENDED, Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -77,6 +77,7 @@ class EvolutionState:
         self.successes: list[tuple[float, float, float]] = []  # F, CR, improvement of those that won
 
 
+@plain_arguments
 def differential_evolution(
     strategy: str = "best/1",
     *,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._types import Floats, Ints, Kind, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError, SpaceError
 from jaxhp.samplers._axes import encoded, encoded_value, every_level, is_categorical, nearest_levels
@@ -26,6 +27,7 @@ class GridState(NamedTuple):
     visited: set[bytes]  # keys of every configuration asked so far; grows in place
 
 
+@plain_arguments
 def grid_search(levels: Levels = 5) -> Sampler:
     """Every combination of a few levels per parameter, each once, then nothing is left.
 

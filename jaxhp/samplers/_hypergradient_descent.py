@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import ENDED, Bools, Floats, Ints, Kind, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -90,6 +91,7 @@ class Proposal(NamedTuple):
     state: DescentState
 
 
+@plain_arguments
 def hypergradient_descent(outer: optax.GradientTransformation | None = None, starts: int = 16, patience: int = 30) -> Sampler:
     """Descends along the gradients that trials are told with, from several starts side by side.
 

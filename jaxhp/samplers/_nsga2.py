@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from jaxhp._arguments import changed, is_real
+from jaxhp._arguments import changed, is_real, plain_arguments
 from jaxhp._rng import uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -62,6 +62,7 @@ class Nsga2State:
         return self.population.members > 0 and len(self.started) >= self.population.size
 
 
+@plain_arguments
 def nsga2(
     population: int = 50,
     *,
@@ -94,19 +95,19 @@ def nsga2(
     >>> len(front) > 50 and all(abs(trial["y"]) < 0.2 for trial in front)
     True
     """
-    if isinstance(population, bool) or not isinstance(population, (int, np.integer)) or population < 4:
+    if isinstance(population, bool) or not isinstance(population, int) or population < 4:
         raise SamplerError(f"nsga2(population={population!r}): expected a whole number from 4 on")
     for argument, probability in (("crossover", crossover), ("mutation", mutation)):
         if not (argument == "mutation" and probability is None) and not _within(probability, 1.0):
             raise SamplerError(f"nsga2({argument}={probability!r}): expected a probability from 0 to 1")
     if not isinstance(eta, (tuple, list)) or len(eta) != 2 or not all(_within(index, math.inf) for index in eta):
         raise SamplerError(f"nsga2(eta={eta!r}): expected two finite numbers from 0 on, of crossover and of mutation")
-    size, indices = int(population), (float(eta[0]), float(eta[1]))
+    indices = (float(eta[0]), float(eta[1]))
 
     def init(problem: Problem, seed: int) -> Nsga2State:
-        return Nsga2State(problem, seed, size, Breeder(problem.space, crossover, indices, mutation))
+        return Nsga2State(problem, seed, population, Breeder(problem.space, crossover, indices, mutation))
 
-    shown = [str(size), *changed({"crossover": (crossover, 0.9), "mutation": (mutation, None), "eta": (indices, (10.0, 10.0))})]
+    shown = [str(population), *changed({"crossover": (crossover, 0.9), "mutation": (mutation, None), "eta": (indices, (10.0, 10.0))})]
     return Sampler(init, _tell, _ask, f"nsga2({', '.join(shown)})", finite=True)
 
 

@@ -21,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -50,6 +51,7 @@ class EvolutionState:
         self.seen = Seen(stochastic=problem.stochastic, size=problem.space.size)
 
 
+@plain_arguments
 def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler:
     """Aging evolution: for architectures and other discrete, conditional spaces, with hundreds of trials and more.
 

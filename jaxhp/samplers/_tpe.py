@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from jaxhp import _kernel
-from jaxhp._arguments import changed, is_real
+from jaxhp._arguments import changed, is_real, plain_arguments
 from jaxhp._rng import purpose_key, uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -59,6 +59,7 @@ class TPEState:
         self.u[row] = u
 
 
+@plain_arguments
 def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", bandwidth: float = 0.1, prior_weight: float = 1.0) -> Sampler:
     """Tree-structured Parzen estimator: for thousands of trials, any parameters and conditions, several objectives and constraints.
 

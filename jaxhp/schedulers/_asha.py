@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._cycle import Cycle, cycle
@@ -39,6 +40,7 @@ class AshaState(NamedTuple):
     rungs: tuple[tuple[Rung, ...], ...]  # per bracket, one per step of its ladder
 
 
+@plain_arguments
 def asha(eta: int = 3, min_steps: int = 1, max_steps: int | None = None) -> Scheduler:
     """Asynchronous successive halving: of those that reach a rung, the best one in `eta` go on, and nobody waits for others.
 

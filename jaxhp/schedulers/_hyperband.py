@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxhp._arguments import changed
+from jaxhp._arguments import changed, plain_arguments
 from jaxhp._types import Bools, Ints, Problem, Scheduler
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._asha import asynchronous_brackets
@@ -22,6 +22,7 @@ from jaxhp.schedulers._rungs import Ladder, check_arguments, check_length
 from jaxhp.schedulers._successive_halving import synchronous_brackets
 
 
+@plain_arguments
 def hyperband(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, asynchronous: bool = False) -> Scheduler:
     """Hyperband: successive halving in brackets whose first rungs differ, so that nobody need know how early trials can be judged.
 

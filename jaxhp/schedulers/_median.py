@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp._arguments import plain_arguments
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
@@ -25,6 +26,7 @@ class MedianState(NamedTuple):
     curves: dict[int, Curve]  # of all trials that reported, also of those that ended
 
 
+@plain_arguments
 def median_stopping(min_steps: int = 1, every: int | None = None, after: int = 5) -> Scheduler:
     """Stops a trial whose best value so far is worse than the median of the others' running averages up to the same step.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import is_real
+from jaxhp._arguments import is_real, plain_arguments
 from jaxhp._types import ENDED, Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
@@ -23,6 +23,7 @@ class PatienceState(NamedTuple):
     curves: dict[int, Curve]
 
 
+@plain_arguments
 def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None = None) -> Scheduler:
     """Stops a trial whose last `reports` reports brought no improvement over its best before.
 

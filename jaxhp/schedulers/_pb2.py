@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxhp import _kernel, acquisition
+from jaxhp._arguments import plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Kind, Posterior, Problem, Scheduler
 from jaxhp.schedulers._pbt import check_exploit, explored, mutable, shown
@@ -44,6 +45,7 @@ class Gains(NamedTuple):
     y: Floats  # (n,) change of the value, which is minimised; inf where the member diverged
 
 
+@plain_arguments
 def pb2(
     every: int,
     population: int = 8,

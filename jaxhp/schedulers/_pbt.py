@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp._arguments import changed, is_real
+from jaxhp._arguments import changed, is_real, plain_arguments
 from jaxhp._axis import Axis
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Kind, Problem, Scheduler
@@ -27,6 +27,7 @@ from jaxhp.space import Float, Space
 _ATTEMPTS = 16  # to find a feasible point; then the parent's
 
 
+@plain_arguments
 def pbt(
     every: int,
     population: int = 20,

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxhp._arguments import changed
+from jaxhp._arguments import changed, plain_arguments
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._cycle import Cycle, cycle
@@ -46,6 +46,7 @@ class HalvingState(NamedTuple):
     ready: list[Ready]  # sorted: who was promoted and not seen since
 
 
+@plain_arguments
 def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None = None, trials: int | None = None) -> Scheduler:
     """Synchronous successive halving: brackets of trials start together, and at each rung the best one in `eta` go on.
 
