@@ -277,10 +277,14 @@ class Fold:
 
     def _extend(self, record: Record) -> None:
         new = self._resolve(record["space"])
+        old_names = self.space.names
         self.rows.replace_u(self.space.convert(self.rows.view(0, self.rows.n).u, new))
         self.queue = deque(q._replace(u=self.space.convert(q.u[None], new)[0]) for q in self.queue)
         self.lineage.convert(lambda u: self.space.convert(u[None], new)[0])
         self.space = new
+        if new.names != old_names:  # all trials so far are taken to have used the defaults of new parameters
+            self.params = {number: new.params(self.u(number)) | params for number, params in self.params.items()}
+            self.queue = deque(q._replace(params=new.params(q.u) | q.params) for q in self.queue)
         for number in self.gradients:
             self._encode_gradient(number, self.final_row[number])
         self.extensions += 1
@@ -356,7 +360,9 @@ class Fold:
 
     def _resolve(self, logged: Record) -> Space:
         parsed = Space.from_json(logged)
-        return self.given if self.given is not None and not self.given.difference(parsed) else parsed
+        if self.given is None:
+            return parsed
+        return self.given if not self.given.difference(parsed) else parsed.knowing(self.given)
 
     def _minimised(self, values: Values) -> list[float]:
         """y in the order of the outcomes; NaN where one is missing."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -89,6 +89,14 @@ class Session:
         self._take(records)
         return True
 
+    def place(self, made: Callable[[], list[Record]]) -> int:
+        """Appends records that hold points, made anew whenever others were first: they may have extended the space. Returns where."""
+        while True:
+            self.sync()
+            first = self.fold.position
+            if self.claim(made()):
+                return first
+
     def ask(self, n: int, below: int | None = None) -> list[int]:
         """Numbers of 1 to n trials of one kind: released, enqueued or suggested; none where new ones would not be below this number."""
         if time.monotonic() - self._looked >= _LOOK:
@@ -156,14 +164,12 @@ class Session:
             return nullcontext(True)
         return self._shared.turn(self.name)
 
-    def add(self, u: Floats, params: Params) -> int:
-        """Claims a number for a configuration whose result is known."""
-        while True:
-            self.sync()
-            number = self.fold.asked
-            if self.claim([self.ask_record(number, u, params=params, source="add")]):
-                self.granted[number] = 0
-                return number
+    def add(self, params: Params, point: Callable[[Params], Floats]) -> int:
+        """Claims a number for a configuration whose result is known; `point`: of the space as it is by then."""
+        self.place(lambda: [self.ask_record(self.fold.asked, point(params), params=params, source="add")])
+        number = self.fold.asked - 1
+        self.granted[number] = 0
+        return number
 
     def ask_record(self, number: int, u: Floats, **more: Any) -> Record:
         """The record that claims a number."""

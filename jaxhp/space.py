@@ -375,6 +375,12 @@ class Space:
         constraints = tuple(_constraints.from_json(c, free.spans()) for c in fields["constraints"])
         return cls._of(parameters, constraints) if constraints else free
 
+    def knowing(self, other: Space) -> Space:
+        """This space with the functions of another one's constraints, by name, in the place of those that a log could not hold."""
+        known = {c.name: c for c in other.constraints if isinstance(c, Predicate)}
+        held = tuple(known.get(c.name, c) if isinstance(c, Predicate) else c for c in self.constraints)
+        return Space._of(self.parameters, held) if held else self
+
     def difference(self, other: Space) -> str:
         """What differs, a line each; "" when nothing does. Functions are compared by name."""
         lines = []

@@ -23,7 +23,7 @@ from jaxhp._leases import Leases, check_leases
 from jaxhp._outcomes import described, metrics, result, satisfied
 from jaxhp._session import Session, listed
 from jaxhp._slopes import slopes
-from jaxhp._types import Direction, Floats, Outcome, Params, Sampler, Scheduler, Status, Trials
+from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Scheduler, Status, Trials
 from jaxhp.errors import LeaseLost, SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
 from jaxhp.space import Space
@@ -352,11 +352,11 @@ class Study:
                 row = self._fold.tell_rows[number][-1]
                 record["step"] = float(self._fold.rows.table.fidelity[row])
             record["time"] = time.time()
-            records = [record]
             if record["status"] == "failed" and self._fold.attempt.get(number, 0) < self._retry and self._fold.holds(number, lease):
-                params, u = self._trial(number).params, listed(self._fold.u(number))
-                records.append({"kind": "enqueue", "u": u, "params": dict(params), "retry": number, "time": time.time()})
-            if self._session.append(*records) in self._fold.late:
+                at = self._session.place(lambda: [record, self._queued(self._fold.u(number), self._trial(number).params, retry=number)])
+            else:
+                at = self._session.append(record)
+            if at in self._fold.late:
                 self._check_lease(number, lease, "this result is kept in the log (study.late) and does not count")
                 self._check_running(number)
             return self._finished(number, trial if isinstance(trial, Trial) else None)
@@ -384,8 +384,7 @@ class Study:
             SpaceError: it is not a point of the space.
         """
         with self._lock:
-            u = self._point(params)
-            self._session.append({"kind": "enqueue", "u": listed(u), "params": dict(params), "time": time.time()})
+            self._session.place(lambda: [self._queued(self._point(params), params)])
 
     def add(
         self,
@@ -405,7 +404,7 @@ class Study:
             metrics(self.outcomes, value, "add")
             if gradient is not None:
                 slopes(self.space, u, self.outcomes, gradient, "gradient")
-            return self.tell(self._session.add(u, dict(params)), value, gradient=gradient, noise=noise, cost=math.nan)
+            return self.tell(self._session.add(dict(params), self._point), value, gradient=gradient, noise=noise, cost=math.nan)
 
     def release(self, trial: Trial | int, reason: str = "released") -> None:
         """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration.
@@ -439,12 +438,18 @@ class Study:
             SpaceError: something became narrower or changed its type.
         """
         with self._lock:
-            self._session.sync()
-            if not self.space.difference(space):
-                return
-            self.space.extended_by(space)
-            self._fold.given = space
-            self._session.append({"kind": "extend", "space": space.to_json(), "time": time.time()})
+            extended = False
+            while not extended:
+                self._session.sync()
+                if not self.space.difference(space):
+                    return
+                self.space.extended_by(space)
+                given, self._fold.given = self._fold.given, space
+                try:
+                    extended = self._session.claim([{"kind": "extend", "space": space.to_json(), "time": time.time()}])
+                finally:
+                    if not extended:
+                        self._fold.given = given
 
     def optimize(
         self,
@@ -713,6 +718,10 @@ class Study:
         if not self.space.feasible(u[None])[0]:
             raise StudyError(f"{params!r} breaks a constraint of the space: {', '.join(map(str, self.space.constraints))}")
         return u
+
+    def _queued(self, u: Floats, params: Params, **more: Any) -> Record:
+        """The record that enqueues a configuration."""
+        return {"kind": "enqueue", "u": listed(u), "params": dict(params), **more, "time": time.time()}
 
     def _trial(self, number: int) -> Trial:
         return Trial(self, number, self._fold.u(number), self._fold.params.get(number), lease=self._fold.grant.get(number, 0))

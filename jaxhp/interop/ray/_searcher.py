@@ -169,7 +169,7 @@ class Searcher(search.Searcher):  # type: ignore[misc]  # Ray has no types
         params = self._code.params(parameters)
         values = value if isinstance(value, Sequence) else [value]
         if error:
-            study.tell(study._session.add(study._point(params), params), error="it raised")
+            study.tell(study._session.add(params, study._point), error="it raised")
         else:
             study.add(params, dict(zip(self._directions(), values, strict=True)))
 
