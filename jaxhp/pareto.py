@@ -49,10 +49,16 @@ def pareto_front(y: Floats) -> Bools:
 def dominates(a: Floats, b: Floats) -> Bools:
     """(k, n) whether row i of a (k, m) dominates row j of b (n, m).
 
+    Raises:
+        StudyError: the shapes do not fit.
+
     >>> import numpy as np
     >>> dominates(np.array([[1.0, 2.0]]), np.array([[1.0, 3.0], [0.0, 3.0]])).tolist()
     [[True, False]]
     """
+    a, b = _checked(a, "a"), _checked(b, "b")
+    if a.shape[1] != b.shape[1]:
+        raise StudyError(f"a has {a.shape[1]} columns and b has {b.shape[1]}; give both one for each objective")
     nowhere_above = np.ones((len(a), len(b)), np.bool_)
     below = np.zeros_like(nowhere_above)
     for j in range(a.shape[1]):  # reducing over a short last axis is slower
@@ -81,7 +87,7 @@ def ranks(y: Floats, violation: Floats | None = None) -> Ints:
     [0, 0, 1, 2]
     """
     y = _checked(y)
-    broken = np.zeros(len(y)) if violation is None else np.asarray(violation, dtype=np.float64)
+    broken = np.zeros(len(y)) if violation is None else _numbers(violation, "violation")
     if broken.shape != (len(y),):
         raise StudyError(f"violation has shape {broken.shape}; give one number for each of the {len(y)} rows of y")
     lost = np.isnan(y).any(axis=1) | np.isnan(broken)
@@ -170,7 +176,7 @@ def crowding(y: Floats, rank: Ints | None = None) -> Floats:
     """
     y = _checked(y)
     n = len(y)
-    fronts = np.zeros(n, np.int64) if rank is None else np.asarray(rank)
+    fronts = np.zeros(n, np.int64) if rank is None else _numbers(rank, "rank")
     if fronts.shape != (n,):
         raise StudyError(f"rank has shape {fronts.shape}; give one number for each of the {n} rows of y")
     result = np.zeros(n)
@@ -211,7 +217,7 @@ def hypervolume(y: Floats, reference: Floats) -> float:
     5.0
     """
     y = _checked(y)
-    bound = np.asarray(reference, dtype=np.float64)
+    bound = _numbers(reference, "reference")
     if bound.shape != (y.shape[1],) or not np.isfinite(bound).all():
         raise StudyError(f"reference is {reference!r}; give one finite number for each of the {y.shape[1]} objectives")
     inside = y[(y < bound).all(axis=1)]  # a comparison with NaN is false
@@ -272,8 +278,15 @@ def _exclusive(y: Floats, bound: Floats) -> float:
     return total
 
 
-def _checked(y: Floats) -> Floats:
-    y = np.asarray(y, dtype=np.float64)
+def _checked(y: Floats, name: str = "y") -> Floats:
+    y = _numbers(y, name)
     if y.ndim != 2 or y.shape[1] < 1:
-        raise StudyError(f"y has shape {y.shape}; give one row for each point and one column for each objective")
+        raise StudyError(f"{name} has shape {y.shape}; give one row for each point and one column for each objective")
     return y
+
+
+def _numbers(values: Floats | Ints, name: str) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise StudyError(f"{name} is not an array of numbers ({e}): {values!r}") from e

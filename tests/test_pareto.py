@@ -143,6 +143,12 @@ def test_wrong_shapes_are_refused() -> None:
         (lambda: crowding(y, np.zeros(2, int)), r"rank has shape \(2,\)"),
         (lambda: hypervolume(y, np.zeros(3)), "give one finite number for each of the 2 objectives"),
         (lambda: hypervolume(y, np.array([1.0, np.inf])), "reference is"),
+        (lambda: dominates(np.zeros(3), y), r"a has shape \(3,\)"),
+        (lambda: dominates(y, np.zeros((3, 1))), "a has 2 columns and b has 1"),
+        (lambda: pareto_front([[1.0, 2.0], [3.0]]), r"y is not an array of numbers \(.*inhomogeneous"),  # type: ignore[arg-type]
+        (lambda: ranks(y, "abc"), "violation is not an array of numbers"),  # type: ignore[arg-type]
+        (lambda: crowding(y, ["a", "b", "c"]), "rank is not an array of numbers"),  # type: ignore[arg-type]
+        (lambda: hypervolume(y, ["a", "b"]), "reference is not an array of numbers"),  # type: ignore[arg-type]
     ):
         with pytest.raises(StudyError, match=message):
             call()
