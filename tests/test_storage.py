@@ -252,6 +252,8 @@ def test_an_empty_file_becomes_a_log(url, tmp_path):
         ("sqlite:///:memory:", "use storage=None"),
         ("sqlite:////no/such/folder/study.db", "the folder /no/such/folder does not exist; create it first"),
         ("sqlite:////tmp", "check that it is a file"),
+        ("sqlite:////tmp/a\x00.db", "no file's name holds NUL"),
+        (MemoryLog, "got <class"),
         (7, "got 7"),
     ],
 )

@@ -41,7 +41,7 @@ def open_log(storage: str | Log | None = None) -> Log:
         if url.startswith(("postgresql://", "postgresql+psycopg://")):
             return _opened(url, "_postgres", "Postgres", {"sqlalchemy": "postgres", "psycopg": "postgres"})
         raise StorageError(f"storage {url.partition('://')[0]}://...: {_EXPECTED}")
-    if isinstance(storage, Log):
+    if isinstance(storage, Log) and not isinstance(storage, type):
         return storage
     raise StorageError(f"storage: {_EXPECTED}, got {storage!r}")
 

@@ -51,6 +51,8 @@ class Sqlite:
         name = url.removeprefix("sqlite:///")
         if name in ("", ":memory:"):
             raise StorageError(f"{url}: name a file, such as 'sqlite:///study.db'; for a log in memory use storage=None")
+        if "\x00" in name:
+            raise StorageError(f"{url!r}: no file's name holds NUL; choose another")
         self._path = Path(name).absolute()  # the same file after a chdir
         if not self._path.parent.is_dir():
             raise StorageError(f"{url}: the folder {self._path.parent} does not exist; create it first")
