@@ -90,6 +90,10 @@ class Hired:
         except BrokenExecutor as e:
             self.results.put(Result(trial, error=e, lost=True))
             return
+        except RuntimeError as e:
+            raise StudyError(
+                f"executor: {type(self._executor).__name__} takes no calls ({e}); was it shut down? Pass one that is open"
+            ) from e
         self._futures[trial.number] = trial, future
         if hasattr(future, "add_done_callback"):
             future.add_done_callback(lambda done: self.results.put(_outcome(trial, done)))

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from jaxhp import __version__
+from jaxhp._arguments import is_whole, plain
 from jaxhp._fold import Fold
 from jaxhp._kernel import isa
 from jaxhp._records import check_first
@@ -33,10 +34,10 @@ def check_arguments(space: Any, sampler: Any, scheduler: Any, name: Any, seed: A
         )
     if not isinstance(name, str) or not name:
         raise StudyError(f"name: expected a non-empty string, got {name!r}")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
+    if seed is not None and (not is_whole(seed) or not 0 <= seed < 1 << 63):
         raise StudyError(f"seed: expected an integer in [0, 2**63), got {seed!r}")
-    if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 1):
-        raise StudyError(f"lag: expected a positive number of trials or None, got {lag!r}")
+    if lag is not None and (not is_whole(lag) or not 1 <= lag < 1 << 53):
+        raise StudyError(f"lag: expected a positive number of trials (below 2**53) or None, got {lag!r}")
 
 
 def header(
@@ -55,8 +56,8 @@ def header(
         "isa": isa(),
         "space": space.to_json() if space is not None else None,
         "outcomes": outcomes,
-        "seed": seed if seed is not None else 0,
-        "lag": lag,
+        "seed": plain(seed) if seed is not None else 0,
+        "lag": plain(lag),
         "stochastic": bool(stochastic),
         "sampler": sampler.name,
         "scheduler": scheduler.name if scheduler is not None else None,

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxhp import _owner
-from jaxhp._arguments import is_real
+from jaxhp._arguments import is_real, is_whole
 from jaxhp.errors import StorageError, StudyError
 
 
@@ -57,11 +57,11 @@ def check_leases(leases: Leases | None) -> None:
     if not isinstance(leases, Leases):
         raise StudyError(f"leases: expected jaxhp.Leases(...) or None, got {leases!r}")
     for name, seconds in (("beat", leases.beat), ("expiry", leases.expiry)):
-        if not is_real(seconds) or not 0 < seconds < float("inf"):
-            raise StudyError(f"leases: {name} must be a positive number of seconds, got {seconds!r}")
+        if not is_real(seconds) or not 0 < seconds <= threading.TIMEOUT_MAX:
+            raise StudyError(f"leases: {name} must be a positive number of seconds, {threading.TIMEOUT_MAX:.3g} at most, got {seconds!r}")
     if leases.expiry < 2 * leases.beat:
         raise StudyError(f"leases: expiry={leases.expiry:g} s leaves no room for a missed beat; choose at least {2 * leases.beat:g}")
-    if isinstance(leases.requeue, bool) or not isinstance(leases.requeue, int) or leases.requeue < 0:
+    if not is_whole(leases.requeue) or leases.requeue < 0:
         raise StudyError(f"leases: requeue must be a number of times, got {leases.requeue!r}")
 
 

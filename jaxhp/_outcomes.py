@@ -12,13 +12,19 @@ import numpy as np
 from jaxhp._types import Direction, Outcome, Record
 from jaxhp.errors import StudyError
 
+_NO_NUMBERS = (bool, np.bool_, str, complex, np.complexfloating)  # though some have a __float__
+
 
 def described(
     direction: Direction, metric: str, directions: Mapping[str, Direction] | None, constraints: Mapping[str, str] | None
 ) -> list[list[Any]]:
     """The arguments of `Study` as [name, direction, threshold] lists, as the header records them: objectives first."""
-    if directions is not None and not directions:
-        raise StudyError("directions: at least one metric is needed, such as {'loss': 'minimize'}")
+    if directions is not None and (not isinstance(directions, Mapping) or not directions):
+        raise StudyError(f"directions: expected one metric or more, such as {{'loss': 'minimize'}}, got {directions!r}")
+    if constraints is not None and not isinstance(constraints, Mapping):
+        raise StudyError(f"constraints: expected bounds on metrics, such as {{'memory': '<= 8e9'}}, got {constraints!r}")
+    if directions is None and not isinstance(metric, str):
+        raise StudyError(f"metric: expected a non-empty string, got {metric!r}; several metrics are directions={{'loss': 'minimize', ...}}")
     outcomes: list[list[Any]] = []
     for name, way in (directions if directions is not None else {metric: direction}).items():
         if not isinstance(name, str) or not name:
@@ -29,6 +35,8 @@ def described(
     for name, bound in (constraints or {}).items():
         match = re.fullmatch(r"\s*(<=|>=)\s*(\S+)\s*", bound) if isinstance(bound, str) else None
         threshold = _finite(match[2]) if match else None
+        if not isinstance(name, str) or not name:
+            raise StudyError(f"constraints: expected the names of metrics, got {name!r}")
         if match is None or threshold is None:
             raise StudyError(f"constraints[{name!r}]: expected '<= number' or '>= number', got {bound!r}")
         if any(name == o[0] for o in outcomes):
@@ -66,8 +74,11 @@ def result(outcomes: Sequence[Outcome], number: int, value: Any, error: str | No
     """What is told of a trial, as a record without its step and time; a value that is not finite is a failure.
 
     Raises:
-        StudyError: there is neither value nor error, a metric is missing or not a number, or noise is negative or not finite.
+        StudyError: there is neither value nor error, a metric, the noise or the cost is missing or not a number, noise is negative or not
+            finite, or the error is no text.
     """
+    if error is not None and not isinstance(error, str):
+        raise StudyError(f"tell(trial {number}): error: expected text, such as error=repr(e), got {error!r}")
     values = {} if value is None else metrics(outcomes, value, f"trial {number}")
     if value is None and error is None:
         raise StudyError(f"tell(trial {number}): a value is missing; tell a number, or error='why there is none'")
@@ -81,7 +92,7 @@ def result(outcomes: Sequence[Outcome], number: int, value: Any, error: str | No
         if any(v < 0 or not math.isfinite(v) for v in record["noise"].values()):
             raise StudyError(f"tell(trial {number}): noise {noise!r} must be finite and not negative")
     if cost is not None:
-        record["cost"] = float(cost)
+        record["cost"] = scalar(cost, f"cost of trial {number}")
     return record
 
 
@@ -92,16 +103,21 @@ def _name(key: Any, what: str) -> str:
 
 
 def scalar(value: Any, what: str) -> float:
-    """A Python, NumPy or JAX number as a float.
+    """A Python, NumPy or JAX number as a float; infinite where it is beyond all floats.
 
     Raises:
         StudyError: something else, with what it was given for.
     """
-    if isinstance(value, (float, int)) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, (bool, np.bool_)) or np.ndim(value) != 0 or not hasattr(value, "__float__"):
-        raise StudyError(f"{what}: expected a number, got {value!r} ({type(value).__name__})")
-    return float(value)
+    if type(value) is float:
+        return value
+    try:
+        if not isinstance(value, _NO_NUMBERS) and hasattr(value, "__float__") and np.ndim(value) == 0:
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):  # a date, a complex array, a traced one
+        pass
+    raise StudyError(f"{what}: expected a number, got {value!r} ({type(value).__name__})")
 
 
 def _finite(text: str) -> float | None:

@@ -11,15 +11,16 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from jaxhp._arguments import is_real, is_whole
 from jaxhp._crew import Crew, Hired, Result, Threads, places, result_of
 from jaxhp._errand import Errand, Objective, evaluated
 from jaxhp._session import ResultDue
-from jaxhp.errors import LeaseLost, ObjectiveError, SpaceExhausted, StudyError, WorkerLost
+from jaxhp.errors import LeaseLost, ObjectiveError, SpaceError, SpaceExhausted, StudyError, WorkerLost
 from jaxhp.trial import Trial
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(
     timeout: float | None,
     workers: int | None,
     executor: Executor | None,
-    callbacks: tuple[Callback, ...],
+    callbacks: Sequence[Callback],
     trial_timeout: float | None,
     raise_errors: bool,
     max_failed: float,
@@ -51,7 +52,7 @@ def run(
     if workers is None:
         workers = 1 if executor is None else places(executor)
     _check(objective, trials, more, timeout, workers, callbacks, trial_timeout, max_failed, until)
-    study._session.reclaim()
+    _reclaim(study)
     if study._fold.halted is not None:
         word = "stopped: nothing is run" if study._fold.halted == "stop" else "paused: nothing is run"
         warnings.warn(f"study {study.name!r} is {word} until study.resume(), or `jaxhp resume`", UserWarning, stacklevel=3)
@@ -63,7 +64,8 @@ def run(
     broken: BaseException | None = None  # why the executor takes no more
     running: dict[int, tuple[Trial, float]] = {}  # number -> trial, start
     tally = _Tally(max_failed)
-    open_ended = until is None or not study._fold.told or not until(study)  # until the space is exhausted, or `until` is true
+    open_ended = until is None or not study._fold.told or not until(study)  # until `until` is true
+    exhausted: int | None = None  # the extensions of the space when nothing was left to suggest
 
     def settle(result: Result) -> None:
         nonlocal open_ended, broken
@@ -88,21 +90,30 @@ def run(
         if open_ended and until is not None and until(study):
             open_ended = False
 
+    def left() -> bool:
+        """Whether a trial is left to start, now or once a pause ends: one that was given back, or a new one within target and space."""
+        with study._lock:
+            study._session.sync()
+            fold = study._fold
+            new = (target is None or fold.asked < target) and (bool(fold.queue) or fold.extensions != exhausted)
+            return fold.halted != "stop" and (bool(fold.released) or new)
+
     with _released_on_interrupt(study, crew, running):
         while True:
             may_start = open_ended and (deadline is None or time.monotonic() < deadline)
-            while may_start and len(running) < workers and _room(study, target):
+            while may_start and len(running) < workers and left() and study._fold.halted is None:
                 first = study._fold.asked
                 try:
                     asked = study._ask(1, target)
                 except SpaceExhausted:
-                    open_ended = may_start = False
+                    exhausted = study._fold.extensions
                     break
                 except ResultDue:
                     break
                 except KeyboardInterrupt:  # the ask may be in the log already: then it is given back like the others
-                    study._session.sync()
-                    running.update({n: (study._trial(n), 0.0) for n in range(first, study._fold.asked)})
+                    with study._lock:
+                        study._session.sync()
+                        running.update({n: (study._trial(n), 0.0) for n in range(first, study._fold.asked)})
                     raise
                 if not asked:  # another process took the last number
                     break
@@ -114,10 +125,9 @@ def run(
                     crew.start(trial)
                 may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             if not running:
-                # Paused; or, with a lag, another process holds the result that is due.
-                if may_start and (_room(study, target) or study._fold.halted == "pause"):
+                if may_start and left():  # paused; or, with a lag, another process holds the result that is due
                     time.sleep(_POLL)
-                    study._session.reclaim()
+                    _reclaim(study)
                     continue
                 if broken is not None:
                     raise WorkerLost(_how_it_broke(study, executor, broken)) from broken
@@ -148,7 +158,7 @@ def _told(study: Study, result: Result) -> BaseException | None:
             study.tell(result.trial, result.value, gradient=result.gradient)
         except LeaseLost:
             raise
-        except StudyError as e:
+        except (StudyError, SpaceError) as e:  # it returned no number, or slopes of what is no parameter
             if result.trial.number in study._fold.final_row:
                 raise
             error = e
@@ -161,11 +171,12 @@ def _lost(study: Study, result: Result) -> BaseException | None:
     """Gives a trial back whose worker is gone, or fails it, by `Leases.requeue`; returns why it failed, if it did."""
     number, error = result.trial.number, result.error
     reason = f"its worker was lost: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".removesuffix(": ")
-    study._session.lose(number, reason)
-    if number not in study._fold.final_row:
-        return None
-    study._finished(number, result.trial)
-    return error
+    with study._lock:
+        study._session.lose(number, reason)
+        if number not in study._fold.final_row:
+            return None
+        study._finished(number, result.trial)
+        return error
 
 
 def _how_it_broke(study: Study, executor: Executor | None, error: BaseException) -> str:
@@ -176,11 +187,10 @@ def _how_it_broke(study: Study, executor: Executor | None, error: BaseException)
     )
 
 
-def _room(study: Study, target: int | None) -> bool:
-    """Whether another trial may start: a released one, or a new number below the target; none while the study is stopped or paused."""
-    fold = study._fold
-    study._session.sync()
-    return fold.halted is None and (target is None or bool(fold.released) or fold.asked < target)
+def _reclaim(study: Study) -> None:
+    """Takes their trials from owners that are gone. With the lock, as all that the loop does: trials in threads report meanwhile."""
+    with study._lock:
+        study._session.reclaim()
 
 
 class _Tally:
@@ -214,7 +224,8 @@ def _released_on_interrupt(study: Study, crew: Crew, running: dict[int, tuple[Tr
         yield
     except BaseException as e:
         crew.leave()
-        study._session.sync()  # what was interrupted may be in the log already
+        with study._lock:
+            study._session.sync()  # what was interrupted may be in the log already
         reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
         for number in running:
             if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == study._session.owner():
@@ -229,7 +240,7 @@ def _check(
     more: int | None,
     timeout: float | None,
     workers: int,
-    callbacks: tuple[Callback, ...],
+    callbacks: Sequence[Callback],
     trial_timeout: float | None,
     max_failed: float,
     until: Until | None,
@@ -239,17 +250,16 @@ def _check(
     if trials is not None and more is not None:
         raise StudyError(f"trials={trials!r} and more={more!r}: pass the total or the addition, not both")
     for name, value in (("trials", trials), ("more", more)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        if value is not None and (not is_whole(value) or value < 0):
             raise StudyError(f"{name}: expected a number of trials, got {value!r}")
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+    if not is_whole(workers) or workers < 1:
         raise StudyError(f"workers: expected a positive number of threads, got {workers!r}")
     for name, seconds in (("timeout", timeout), ("trial_timeout", trial_timeout)):
-        if seconds is not None and not seconds > 0:
+        if seconds is not None and (not is_real(seconds) or not seconds > 0):
             raise StudyError(f"{name}: expected a positive number of seconds or None, got {seconds!r}")
-    if not 0 < max_failed <= 1:
+    if not is_real(max_failed) or not 0 < max_failed <= 1:
         raise StudyError(f"max_failed: expected a share in (0, 1], got {max_failed!r}")
-    for callback in callbacks:
-        if not callable(callback):
-            raise StudyError(f"callbacks: expected functions of (study, trial), got {callback!r}")
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise StudyError(f"callbacks: expected a list of functions of (study, trial), got {callbacks!r}")
     if until is not None and not callable(until):
         raise StudyError(f"until: expected a function of the study that returns a bool, such as jaxhp.enough(), got {until!r}")

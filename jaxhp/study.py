@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from jaxhp._arguments import is_whole
 from jaxhp._fold import Fold
 from jaxhp._header import arguments_of, check_arguments, check_header, existing, founded, header
 from jaxhp._leases import Leases, check_leases
-from jaxhp._outcomes import described, metrics, result, satisfied
+from jaxhp._outcomes import described, metrics, result, satisfied, scalar
 from jaxhp._session import Session, listed
 from jaxhp._slopes import slopes
 from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Scheduler, Status, Trials
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from jaxhp.train.hypergrad import Adjoint
 
 _LEASES = Leases()
-_SCALARS = (float, int, np.floating, np.integer)
+_MOST_STEPS = 1 << 53
 
 
 class Study:
@@ -103,7 +104,7 @@ class Study:
     ) -> None:
         check_arguments(space, sampler, scheduler, name, seed, lag)
         check_leases(leases)
-        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+        if not is_whole(retry) or retry < 0:
             raise StudyError(f"retry: expected how often a failed configuration is run again, got {retry!r}")
         if retry and lag is not None:
             raise StudyError(f"retry={retry}: with lag={lag}, trials do not depend on who is first, and repeats would; leave one out")
@@ -289,7 +290,7 @@ class Study:
             SpaceExhausted: every configuration of a finite space has been asked (`ask(n)` first returns the rest).
             StudyError: n is not positive; or `lag` makes the next trial wait for a result.
         """
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        if n is not None and (not is_whole(n) or n < 1):
             raise StudyError(f"ask({n!r}): expected a positive number of trials")
         if n is None:
             return self._ask(1)[0]
@@ -332,10 +333,7 @@ class Study:
             StudyError: the trial is unknown or already told, a metric is missing or not a number, or a slope is of no float.
             LeaseLost: the trial was given to another worker meanwhile; the result is kept (`study.late`), and does not count.
         """
-        number = trial.number if isinstance(trial, Trial) else trial
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-            raise StudyError(f"tell: expected a Trial or its number, got {trial!r}")
-        number = int(number)
+        number = _number(trial, "tell")
         record = result(self.outcomes, number, value, error, noise, cost)
         with self._lock:
             self._session.sync()
@@ -363,9 +361,11 @@ class Study:
 
     def report(self, trial: Trial | int, step: float, value: float | Mapping[str, float]) -> bool:
         """Records an intermediate value; True when the scheduler ends the trial (see `Trial.report`)."""
-        number = trial.number if isinstance(trial, Trial) else int(trial)
-        if isinstance(step, bool) or not isinstance(step, _SCALARS) or not math.isfinite(step):
-            raise StudyError(f"report(trial {number}): step {step!r} must be a finite number")
+        number = _number(trial, "report")
+        if type(step) is not int:
+            step = scalar(step, f"report(trial {number}): step")
+        if not abs(step) <= _MOST_STEPS:
+            raise StudyError(f"report(trial {number}): step {step!r} must be a finite number, 2**53 at most")
         values = metrics(self.outcomes, value, f"report of trial {number}")
         with self._lock:
             self._session.sync()
@@ -411,7 +411,9 @@ class Study:
 
         One that the scheduler has ended is told its last report instead: it does not run again.
         """
-        number = trial.number if isinstance(trial, Trial) else int(trial)
+        number = _number(trial, "release")
+        if not isinstance(reason, str):
+            raise StudyError(f"release(trial {number}): reason: expected text, got {reason!r}")
         with self._lock:
             self._session.sync()
             lease = self._lease(trial)
@@ -493,8 +495,7 @@ class Study:
         """
         from jaxhp._run import run
 
-        calls = tuple(callbacks)
-        run(self, objective, trials, more, timeout, workers, executor, calls, trial_timeout, raise_errors, max_failed, until)
+        run(self, objective, trials, more, timeout, workers, executor, callbacks, trial_timeout, raise_errors, max_failed, until)
         return self
 
     def optimize_in_parts(
@@ -776,3 +777,15 @@ class Study:
         fold = self._fold
         counts = f"{fold.asked} asked, {fold.told} told, {fold.failed} failed"
         return f"study {self.name!r} has no completed trial that meets its constraints yet: {counts}"
+
+
+def _number(trial: Trial | int, verb: str) -> int:
+    """The number of a trial.
+
+    Raises:
+        StudyError: it is neither a trial nor a number.
+    """
+    number = trial.number if isinstance(trial, Trial) else trial
+    if not is_whole(number):
+        raise StudyError(f"{verb}: expected a Trial or its number, got {trial!r}")
+    return int(number)

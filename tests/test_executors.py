@@ -297,7 +297,7 @@ def test_an_executor_that_was_shut_down_ends_the_run_and_leaves_nothing_running(
     pool = ThreadPoolExecutor(2)
     pool.shutdown()
     study = make()
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with pytest.raises(StudyError, match=r"executor: ThreadPoolExecutor takes no calls \(.*after shutdown\); was it shut down\?"):
         study.optimize(bowl, trials=3, executor=pool)
     assert study.ask().number == 0  # given back
 

@@ -200,7 +200,9 @@ def test_without_leases_trials_are_nobodys_and_stay_as_they_are(url):
     ("arguments", "message"),
     [
         ({"leases": 3}, r"leases: expected jaxhp.Leases\(...\) or None, got 3"),
-        ({"leases": Leases(beat=0)}, "beat must be a positive number of seconds, got 0"),
+        ({"leases": Leases(beat=0)}, "beat must be a positive number of seconds, .* got 0"),
+        ({"leases": Leases(beat=1e12, expiry=1e13)}, "beat must be a positive number of seconds, .* at most, got 1000000000000.0"),
+        ({"leases": Leases(beat="10")}, "beat must be a positive number of seconds, .* got '10'"),
         ({"leases": Leases(expiry=15.0)}, "expiry=15 s leaves no room for a missed beat; choose at least 20"),
         ({"leases": Leases(requeue=-1)}, "requeue must be a number of times, got -1"),
         ({"retry": -1}, "retry: expected how often"),

@@ -10,8 +10,11 @@ import sys
 import textwrap
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -87,9 +90,51 @@ def test_telling_wrongly_is_an_error_that_says_how(space: Space) -> None:
         study.tell(7, 0.3)
     with pytest.raises(StudyError, match="not negative"):
         study.tell(trial, 0.3, noise=-1.0)
+    for arguments, message in (
+        ({"error": ValueError("x")}, r"error: expected text, such as error=repr\(e\), got ValueError\('x'\)"),
+        ({"value": 0.3, "cost": "2 s"}, "cost of trial 0: expected a number, got '2 s'"),
+        ({"value": 1 + 2j}, "expected a number"),
+        ({"value": np.datetime64("2020")}, "expected a number"),
+        ({"value": np.complex128(1.0)}, "expected a number"),
+        ({"value": [[1.0], [2.0, 3.0]]}, "expected a number"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            study.tell(trial, **arguments)  # type: ignore[arg-type]
+    for wrong in (None, "0", 0.0, [0], True):
+        for verb in (study.tell, study.report, study.release):
+            with pytest.raises(StudyError, match=rf"{verb.__name__}: expected a Trial or its number, got "):
+                verb(wrong, *([1, 2.0] if verb == study.report else []))  # type: ignore[operator]
+    with pytest.raises(StudyError, match="reason: expected text, got None"):
+        study.release(trial, None)  # type: ignore[arg-type]
+    for step in (math.nan, math.inf, 2**53 + 1, 10**400, "3", None, True, np.array([3])):
+        with pytest.raises(StudyError, match=r"report\(trial 0\): step"):
+            study.report(trial, step, 0.3)  # type: ignore[arg-type]
     study.tell(trial, 0.3)
     with pytest.raises(StudyError, match=r"already told \(complete\)"):
         study.tell(trial, 0.3)
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32, np.float64, np.int64, np.array, Fraction, jnp.float32], ids=["f4", "f8", "i8", "array", "fraction", "jax"]
+)
+def test_numbers_of_any_library_are_told_and_reported_and_can_be_read_again(space: Space, storage: str | None, number: Any) -> None:
+    study = make(space, storage, seed=number(3) if number is np.int64 else 3, retry=np.int64(0), scheduler=jaxhp.asha(max_steps=4))
+    trial = study.ask(np.int64(1))[0]  # type: ignore[call-overload]
+    assert not study.report(trial, number(1), number(2))
+    study.tell(np.int64(0), {"value": number(2), "more": number(4)}, noise=number(0), cost=number(8))
+    again = study if storage is None else Study.open(storage)
+    found = again.finished[0]
+    assert (found.values, found.seconds) == ({"value": 2.0, "more": 4.0}, 8.0) and again.trials.fidelity.tolist() == [1.0, 1.0]
+
+
+def test_a_value_beyond_all_floats_is_a_failure(space: Space, storage: str | None) -> None:
+    study = make(space, storage)
+    assert study.tell(study.ask(), 10**400).error == "value is inf"
+
+
+def test_an_objective_that_returns_slopes_of_no_parameter_fails_its_trial(space: Space) -> None:
+    study = make(space).optimize(lambda trial: (1.0, {"y": 2.0}), trials=2)
+    assert ["'y' is not a parameter" in (t.error or "") for t in study.finished] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +146,12 @@ def test_telling_wrongly_is_an_error_that_says_how(space: Space) -> None:
         ({"seed": True}, "seed: expected an integer"),
         ({"lag": 0}, "lag: expected a positive number"),
         ({"name": ""}, "name: expected a non-empty string"),
-        ({"directions": {}}, "at least one metric"),
+        ({"lag": 10**40}, r"lag: expected a positive number of trials \(below 2\*\*53\)"),
+        ({"metric": ["loss"]}, r"metric: expected a non-empty string, got \['loss'\]; several metrics are directions="),
+        ({"directions": {}}, "directions: expected one metric or more"),
+        ({"directions": ["loss"]}, "directions: expected one metric or more"),
+        ({"constraints": "memory <= 8"}, "constraints: expected bounds on metrics, such as"),
+        ({"constraints": {3: "<= 8"}}, "constraints: expected the names of metrics, got 3"),
         ({"constraints": {"memory": "< 8"}}, "expected '<= number'"),
         ({"constraints": {"value": "<= 8"}}, "already an outcome"),
         ({"scheduler": "asha"}, "scheduler: expected"),
@@ -119,8 +169,13 @@ def test_bad_study_arguments_are_refused(space: Space, arguments: dict[str, obje
         ({"trials": 3, "more": 3}, "not both"),
         ({"workers": 0}, "workers: expected"),
         ({"timeout": 0}, "timeout: expected"),
+        ({"timeout": "5"}, "timeout: expected"),
+        ({"trial_timeout": [5]}, "trial_timeout: expected"),
         ({"max_failed": 0.0}, "max_failed: expected"),
+        ({"max_failed": None}, "max_failed: expected"),
         ({"callbacks": [3]}, "callbacks: expected"),
+        ({"callbacks": quadratic}, "callbacks: expected a list of functions"),
+        ({"callbacks": None}, "callbacks: expected a list of functions"),
     ],
 )
 def test_bad_optimize_arguments_are_refused(space: Space, arguments: dict[str, object], message: str) -> None:
