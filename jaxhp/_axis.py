@@ -87,6 +87,12 @@ class Axis(NamedTuple):
         level = _level(self, np.array([x]))[0]
         return None if math.isnan(level) else float(level)
 
+    def user(self, value: Any) -> Any:
+        """One of the parameter's values in the type that a trial has it in, whatever library's number it is."""
+        if self.level_of is not None:
+            return self.table[self.level_of[value]]  # type: ignore[index]
+        return int(value) if isinstance(self.table, range) else float(value)
+
     def nearest(self, x: float) -> list[float]:
         """Plain values of the numbers around x, clamped to the range: one when continuous, else the levels on either side."""
         if self.numbers is not None:

@@ -166,7 +166,7 @@ class Session:
 
     def add(self, params: Params, point: Callable[[Params], Floats]) -> int:
         """Claims a number for a configuration whose result is known; `point`: of the space as it is by then."""
-        self.place(lambda: [self.ask_record(self.fold.asked, point(params), params=params, source="add")])
+        self.place(lambda: [self.ask_record(self.fold.asked, point(params), params=self.fold.space.plain(params), source="add")])
         number = self.fold.asked - 1
         self.granted[number] = 0
         return number

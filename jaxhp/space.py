@@ -143,6 +143,14 @@ class Space:
         u: Floats = self.encoded.encode(plain[None])[0]
         return u
 
+    def plain(self, params: Params) -> Params:
+        """A configuration of this space in the types of `params`: numbers of NumPy and JAX, and whole floats of an Int, as Python's.
+
+        >>> Space({"n": Int(1, 4), "x": Float(0.0, 1.0)}).plain({"n": np.float32(2), "x": np.float64(0.5)})
+        {'n': 2, 'x': 0.5}
+        """
+        return {name: self.axes[self.index[name]].user(value) for name, value in params.items()}
+
     def decode(self, u: Floats) -> Columns:
         """User values of u (n, d) as columns (n,): float64 for Float, int64 for Int, the choices otherwise.
 

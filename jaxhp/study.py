@@ -402,9 +402,10 @@ class Study:
         with self._lock:
             u = self._point(params)
             metrics(self.outcomes, value, "add")
+            result(self.outcomes, self._fold.asked, value, None, noise, None)  # before a number is claimed
             if gradient is not None:
                 slopes(self.space, u, self.outcomes, gradient, "gradient")
-            return self.tell(self._session.add(dict(params), self._point), value, gradient=gradient, noise=noise, cost=math.nan)
+            return self.tell(self._session.add(params, self._point), value, gradient=gradient, noise=noise, cost=math.nan)
 
     def release(self, trial: Trial | int, reason: str = "released") -> None:
         """Gives a running trial back: the next `ask`, here or in a later process, returns the same number and configuration.
@@ -722,7 +723,7 @@ class Study:
 
     def _queued(self, u: Floats, params: Params, **more: Any) -> Record:
         """The record that enqueues a configuration."""
-        return {"kind": "enqueue", "u": listed(u), "params": dict(params), **more, "time": time.time()}
+        return {"kind": "enqueue", "u": listed(u), "params": self.space.plain(params), **more, "time": time.time()}
 
     def _trial(self, number: int) -> Trial:
         return Trial(self, number, self._fold.u(number), self._fold.params.get(number), lease=self._fold.grant.get(number, 0))

@@ -127,6 +127,23 @@ def test_numbers_of_any_library_are_told_and_reported_and_can_be_read_again(spac
     assert (found.values, found.seconds) == ({"value": 2.0, "more": 4.0}, 8.0) and again.trials.fidelity.tolist() == [1.0, 1.0]
 
 
+def test_configurations_of_numbers_of_any_library_are_queued_and_added_as_pythons(space: Space, storage: str | None) -> None:
+    study = make(space, storage)
+    given = {"x": np.float32(0.5), "n": jnp.int32(3), "kind": np.str_("b"), "m": np.array(0.25)}
+    study.enqueue(given)
+    study.add(given | {"n": 4.0}, np.float32(2))
+    trials = [*(study if storage is None else Study.open(storage)).finished, study.ask()]
+    assert [t.params for t in trials] == [{"x": 0.5, "n": n, "kind": "b", "m": 0.25} for n in (4, 3)]
+    assert [list(map(type, t.params.values())) for t in trials] == [[float, int, str, float]] * 2
+
+
+def test_what_cannot_be_added_claims_no_number(space: Space) -> None:
+    study = make(space)
+    with pytest.raises(StudyError, match="noise of trial 0: expected a number"):
+        study.add({"x": 0.5, "n": 3, "kind": "a"}, 1.0, noise="small")  # type: ignore[arg-type]
+    assert study.running == [] and study.ask().number == 0
+
+
 def test_a_value_beyond_all_floats_is_a_failure(space: Space, storage: str | None) -> None:
     study = make(space, storage)
     assert study.tell(study.ask(), 10**400).error == "value is inf"
