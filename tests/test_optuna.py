@@ -774,3 +774,41 @@ def test_a_missing_optuna_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(jaxhp.interop, "optuna")
     with pytest.raises(MissingExtra, match=r"jaxhp\[optuna\]"):
         _ = jaxhp.interop.optuna
+
+
+def test_what_cannot_be_converted_founds_no_study(tmp_path: Path) -> None:
+    theirs, url = optuna.create_study(), f"sqlite:///{tmp_path}/ours.db"
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=3)
+    with pytest.raises(SpaceError, match="trial 0 is no point of the space"):
+        from_optuna(theirs, storage=url, space=Space({"y": Float(0.0, 1.0)}))
+    assert len(from_optuna(theirs, storage=url).finished) == 3  # under the same name
+
+
+@pytest.mark.parametrize("attribute", ["mine", 3, {"space": 3}])
+def test_an_attribute_of_our_name_that_is_not_ours_is_left_alone(attribute: Any) -> None:
+    theirs = optuna.create_study()
+    theirs.set_user_attr("jaxhp", attribute)
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=2)
+    assert from_optuna(theirs).space.names == ("x",)
+
+
+def test_what_to_optuna_wrote_and_somebody_changed_is_named() -> None:
+    theirs = optuna.create_study()
+    theirs.set_user_attr("jaxhp", {"space": 3, "outcomes": []})
+    with pytest.raises(StudyError, match=r"user_attrs\['jaxhp'\], which to_optuna writes, cannot be read .*; delete it, and give space="):
+        from_optuna(theirs)
+
+
+def test_optunas_tables_are_not_put_beside_ours(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ours.db"
+    study = jaxhp.Study(Space({"x": Float(0.0, 1.0)}), sampler=jaxhp.sobol(), storage=url).optimize(lambda trial: trial["x"], trials=2)
+    for storage in (url, jaxhp.storage.MemoryLog()):
+        with pytest.raises(StudyError, match="that holds jaxhp's own tables; name another file"):
+            to_optuna(study, storage=storage)
+
+
+@pytest.mark.parametrize("returned", [None, ["x"], 3, [[1.0]]])
+def test_constraints_that_are_no_numbers_are_named(returned: Any) -> None:
+    study = optuna.create_study(sampler=Sampler(jaxhp.random_search(), np.int64(3), constraints_func=lambda trial: returned))  # type: ignore[arg-type]
+    with pytest.raises(SamplerError, match=r"constraints_func\(trial 0\) returned .*; return a list of numbers"):
+        study.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=1)

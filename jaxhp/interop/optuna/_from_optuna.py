@@ -15,6 +15,7 @@ from typing import Any, Final
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxhp._header import check_arguments
 from jaxhp._parameters import with_condition
 from jaxhp._session import listed
 from jaxhp._types import Floats, Outcome, Params, Record, Sampler, Scheduler
@@ -66,10 +67,12 @@ def from_optuna(
     if not isinstance(study, optuna.Study):
         raise StudyError(f"from_optuna({study!r}): expected an optuna.Study")
     trials = study.get_trials(deepcopy=False)
-    ours: dict[str, Any] = study.user_attrs.get(KEY, {})
+    ours = _written(study)
     if space is None:
-        space = Space.from_json(ours["space"]) if "space" in ours else _inferred(trials)
-    outcomes = tuple(Outcome(*o) for o in ours["outcomes"]) if "outcomes" in ours else _outcomes(study, trials)
+        space = ours["space"] if ours else _inferred(trials)
+    check_arguments(space, sampler, scheduler, study.study_name if name is None else name, seed, None)
+    points = _points(space, trials)  # before anything is founded
+    outcomes: tuple[Outcome, ...] = ours["outcomes"] if ours else _outcomes(study, trials)
     new = Study(
         space,
         sampler=sampler,
@@ -83,11 +86,27 @@ def from_optuna(
     )
     if new._fold.asked:
         raise StudyError(f"from_optuna: study {new.name!r} in {new.storage} has trials; give another name=, or another storage=")
-    points = _points(space, trials)
     records = [record for number, (trial, u) in enumerate(points) for record in _records(new, number, trial, u)]
     if records and not new._session.claim(records):
         raise StudyError(f"from_optuna: somebody else writes to study {new.name!r} in {new.storage}; give another name=")
     return new
+
+
+def _written(study: optuna.Study) -> dict[str, Any]:
+    """What `to_optuna` wrote about a study; {} where another tool wrote it.
+
+    Raises:
+        StudyError: it cannot be read.
+    """
+    found = study.user_attrs.get(KEY)
+    if not isinstance(found, dict) or not {"space", "outcomes"} <= found.keys():
+        return {}
+    try:
+        return found | {"space": Space.from_json(found["space"]), "outcomes": tuple(Outcome(*o) for o in found["outcomes"])}
+    except (AttributeError, KeyError, TypeError, ValueError) as e:  # SpaceError among them
+        raise StudyError(
+            f"from_optuna: user_attrs[{KEY!r}], which to_optuna writes, cannot be read ({e}); delete it, and give space="
+        ) from e
 
 
 # -- the space -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 import jaxhp._types as types
+from jaxhp._arguments import is_whole
 from jaxhp._rng import rng, uniform
 from jaxhp._types import Outcome, Params, Problem
 from jaxhp.errors import SamplerError
@@ -76,14 +77,14 @@ class Sampler(BaseSampler):
     ) -> None:
         if not isinstance(sampler, types.Sampler):
             raise SamplerError(f"Sampler({sampler!r}): expected a sampler such as jaxhp.bayes(); is a pair of parentheses missing?")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63):
+        if seed is not None and (not is_whole(seed) or not 0 <= seed < 1 << 63):
             raise SamplerError(f"Sampler(seed={seed!r}): expected an integer in [0, 2**63), or None")
         if space is not None and not isinstance(space, Space):
             raise SamplerError(f"Sampler(space={space!r}): expected a jaxhp.Space, or None to learn it from the trials")
         if constraints_func is not None and not callable(constraints_func):
             raise SamplerError(f"Sampler(constraints_func={constraints_func!r}): expected a function of a trial that gives numbers")
         self._sampler = sampler
-        self._seed = secrets.randbits(63) if seed is None else seed
+        self._seed = secrets.randbits(63) if seed is None else int(seed)
         self._space = space
         self._constraints_func = constraints_func
         self._stochastic = bool(stochastic)
@@ -148,11 +149,17 @@ class Sampler(BaseSampler):
         """Stores the constraint values of a trial that ended with a result.
 
         Raises:
-            SamplerError: one of them is NaN.
+            SamplerError: they are no numbers, or one of them is NaN.
         """
         if self._constraints_func is None or state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
-        constraints = tuple(float(c) for c in self._constraints_func(trial))
+        given = self._constraints_func(trial)
+        try:
+            constraints = tuple(map(float, given))
+        except (TypeError, ValueError) as e:
+            raise SamplerError(
+                f"constraints_func(trial {trial.number}) returned {given!r}; return a list of numbers, <= 0 where met"
+            ) from e
         if np.isnan(constraints).any():
             raise SamplerError(f"constraints_func(trial {trial.number}) returned {constraints}; return inf for a violation without measure")
         study._storage.set_trial_system_attr(trial._trial_id, "constraints", constraints)  # where Optuna and its dashboard look for them

@@ -16,6 +16,7 @@ from jaxhp._types import Outcome, Status
 from jaxhp.errors import StudyError
 from jaxhp.interop.optuna._distributions import distribution_of
 from jaxhp.interop.optuna._from_optuna import KEY
+from jaxhp.storage import Log
 from jaxhp.study import Study
 from jaxhp.trial import Trial
 
@@ -35,7 +36,7 @@ def to_optuna(study: Study, *, storage: Any = None, name: str | None = None) -> 
         name: of the new study; that of the old one by default.
 
     Raises:
-        StudyError: not a jaxhp study. optuna.exceptions.DuplicatedStudyError: the storage has a study of this name.
+        StudyError: not a jaxhp study, or its own storage. optuna.exceptions.DuplicatedStudyError: the storage has a study of this name.
 
     >>> import jaxhp, optuna
     >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,6 +47,8 @@ def to_optuna(study: Study, *, storage: Any = None, name: str | None = None) -> 
     """
     if not isinstance(study, Study):
         raise StudyError(f"to_optuna({study!r}): expected a jaxhp.Study")
+    if isinstance(storage, Log) or (storage == study.storage and study.storage.startswith("sqlite:")):
+        raise StudyError(f"to_optuna(storage={storage!r}): that holds jaxhp's own tables; name another file, such as 'sqlite:///optuna.db'")
     finished, running = study.finished, study.running
     fold = study._fold
     outcomes = study.outcomes
