@@ -230,7 +230,7 @@ class Session:
         """The record that takes a trial from its owner: to be run again, or failed after it was lost too often."""
         fold, requeue = self.fold, self.leases.requeue if self.leases is not None else 1
         if number in fold.stops:
-            return self._stopped(number)
+            return self._stopped(number) | {"lost": True}
         if fold.lost.get(number, 0) < requeue:
             return {"kind": "release", "number": number, "reason": reason, "lost": True, "time": time.time()}
         error = f"{reason}; it was lost {requeue + 1} times (jaxhp.Leases(requeue={requeue}))"

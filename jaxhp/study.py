@@ -738,7 +738,8 @@ class Study:
         if self._fold.holds(number, lease):
             return
         owner = self._fold.owner.get(number, ("",))[0]
-        now = f"{owner} has it now" if owner else "it was run again" if number in self._fold.final_row else "it will be run again"
+        ended = "it ended with its last report" if number in self._fold.stops else "it was run again"
+        now = f"{owner} has it now" if owner else ended if number in self._fold.final_row else "it will be run again"
         raise LeaseLost(f"trial {number} of study {self.name!r} was taken from this worker, which was not heard of: {now}; {so}")
 
     def _halt(self, kind: str) -> None:
