@@ -18,7 +18,7 @@ from pathlib import Path
 @lru_cache(maxsize=4)
 def _owner(pid: int) -> str:
     place = _place(pid)
-    return f"{socket.gethostname()}{place and f'/{place}'}:{pid}:{_started(pid)}"
+    return f"{socket.gethostname()}{place and f'/{place}'}:{pid}:{_state(pid)[1]}"
 
 
 def owner() -> str:
@@ -33,7 +33,10 @@ def local(name: str) -> bool:
 
 
 def gone(name: str) -> bool:
-    """Whether an owner is known to have died: a process of this host that no longer runs. Of other hosts nothing is known."""
+    """Whether an owner is known to have died: a process of this host that no longer runs, whether its parent knows (a zombie) or not.
+
+    Of other hosts nothing is known.
+    """
     if not local(name):
         return False
     _, _, rest = name.partition(":")
@@ -46,8 +49,8 @@ def gone(name: str) -> bool:
         return True
     except PermissionError:
         pass
-    now = _started(int(pid))
-    return bool(now and started and now != started)
+    state, now = _state(int(pid))
+    return state in ("Z", "X") or bool(now and started and now != started)
 
 
 @lru_cache(maxsize=4)
@@ -60,10 +63,11 @@ def _place(pid: int) -> str:
     return blake2b(f"{boot}{namespace}".encode(), digest_size=6).hexdigest()
 
 
-def _started(pid: int) -> str:
-    """Start time in clock ticks since boot (Linux, field 22 of /proc/PID/stat); "" where the system does not tell."""
+def _state(pid: int) -> tuple[str, str]:
+    """State, and start time in clock ticks since boot (Linux, fields 3 and 22 of /proc/PID/stat); "" where the system does not tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
+        return "", ""
+    fields = stat.rpartition(")")[2].split()
+    return fields[0], fields[19]
