@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import jaxhp
-from jaxhp import Float, Int, Space, StorageError, Study
+from jaxhp import Float, Int, Space, Status, StorageError, Study, Trial, WorkerLost, _owner
+from jaxhp._session import Session
 from jaxhp._types import Params, Record
 from jaxhp.storage import MemoryLog, verify
 
@@ -31,7 +39,8 @@ class Raced(MemoryLog):
 
 def pair(space: Space = NARROW, **more: object) -> tuple[Raced, Study, Study]:
     log = Raced()
-    one, other = (Study(space, sampler=jaxhp.random_search(), storage=log, **more) for _ in range(2))  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"sampler": jaxhp.random_search(), "storage": log} | more
+    one, other = (Study(space, **arguments) for _ in range(2))
     return log, one, other
 
 
@@ -106,3 +115,96 @@ def test_functions_of_constraints_outlast_an_extension_by_another() -> None:
     _, study, other = pair(NARROW.where(even))
     other.extend(WIDER.where(even))
     assert all(trial["n"] % 2 == 0 for trial in study.ask(8))
+
+
+# threads of one process
+
+
+def test_trials_that_report_in_threads_while_the_loop_looks_are_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Session._take
+
+    def slowly(self: Session, records: Sequence[Record], own: bool = True) -> None:
+        time.sleep(0.001)
+        taken(self, records, own)
+
+    def objective(trial: Trial) -> float:
+        for step in range(5):
+            trial.report(step, float(trial["n"]))
+        return float(trial["n"])
+
+    monkeypatch.setattr(Session, "_take", slowly)
+    study = Study(WIDER, sampler=jaxhp.random_search()).optimize(objective, trials=20, workers=4)
+    assert not any(trial.error for trial in study.finished) and len(study.finished) == 20
+    assert study._fold.position == len(study._log.read("study")) == 1 + 20 * 7
+
+
+# workers that are gone
+
+
+def test_a_process_that_was_killed_and_not_yet_waited_for_is_gone() -> None:
+    program = "import time; from jaxhp import _owner; print(_owner.owner(), flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    assert not _owner.gone(name)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has died, and stays a zombie
+    assert _owner.gone(name)
+    process.communicate()
+    assert _owner.gone(name)
+
+
+def test_a_worker_that_comes_back_to_a_trial_that_its_scheduler_ended_is_refused_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, late, other = pair(scheduler=jaxhp.asha(min_steps=1))
+
+    def objective(trial: Trial) -> float:
+        if trial.report(1, float(trial.number)) and not log.read("study")[-1].get("lost"):
+            with monkeypatch.context() as patch:  # it is suspended; the other one takes it for dead
+                patch.setattr(_owner, "owner", lambda: "the other")
+                patch.setattr(_owner, "gone", lambda owner: owner != "the other")
+                other._session.reclaim()
+        return float(trial.number)
+
+    with pytest.warns(UserWarning, match="was taken from this worker, .*: it ended with its last report; this result is kept"):
+        late.optimize(objective, trials=9)
+    ended = [trial for trial in late.finished if trial.status == Status.STOPPED]
+    assert len(late.finished) == 9 and ended and [trial.number for trial in late.late] == [trial.number for trial in ended]
+
+
+def test_a_trial_that_is_lost_after_the_last_one_of_a_finite_space_was_asked_is_run_again() -> None:
+    class Losing(ThreadPoolExecutor):
+        lost = False
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if args[0] != 2 or self.lost:
+                return super().submit(fn, *args, **kwargs)
+            self.lost = True
+            return super().submit(self.lose)
+
+        def lose(self) -> None:
+            while len(study.finished) < 3:  # the others are told: the loop knows that nothing else is left
+                time.sleep(0.01)
+            raise WorkerLost("the node went away")
+
+    study = Study(NARROW, sampler=jaxhp.grid_search())
+    with Losing(2) as executor:
+        study.optimize(lambda trial: float(trial["n"]), executor=executor)
+    assert [trial.value for trial in study.finished] == [float(trial["n"]) for trial in study.finished] and len(study.finished) == 4
+
+
+def test_what_others_enqueue_is_run_when_nothing_is_left_to_suggest() -> None:
+    log, study, other = pair(sampler=jaxhp.grid_search())
+
+    def told(_: Study, trial: Trial) -> None:
+        if trial.number == 3:
+            other.enqueue({"n": 2})
+
+    study.optimize(lambda trial: float(trial["n"]), callbacks=[told])
+    assert [trial["n"] for trial in study.finished][4:] == [2] and verify(log).ok
+
+
+def test_a_paused_loop_with_nothing_left_to_run_ends() -> None:
+    _, study, other = pair()
+    study.optimize(lambda trial: float(trial["n"]), trials=3, callbacks=[lambda _, trial: other.pause() if trial.number == 2 else None])
+    assert len(study.finished) == 3 and study.halted == "pause"
