@@ -148,6 +148,14 @@ class Fragile(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.zeros(len(X), int)
 
 
+def test_candidates_that_fail_after_another_succeeded_have_their_rows() -> None:
+    space = Space({"x": Float(0.0, 1.0, default=0.25)})
+    with pytest.warns(UserWarning, match="test scores are non-finite"):
+        found = search(Fragile(), space, sampler=jaxhp.bayes(), trials=4).fit(X, Y)
+    assert np.isnan(found.cv_results_["mean_test_score"]).tolist() == [t.params["x"] > 0.5 for t in found.study_.finished]
+    assert found.study_.finished[0].status == Status.COMPLETE and found.study_._fold.failed
+
+
 def test_failed_fits_are_failed_trials() -> None:
     with pytest.warns(UserWarning, match="test scores are non-finite"):
         found = search(Fragile(), {"x": Float(0.0, 1.0)}, trials=8).fit(X, Y)

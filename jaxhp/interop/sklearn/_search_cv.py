@@ -134,7 +134,8 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
         fits = [out[i : i + n_splits] for i in range(0, len(out), n_splits)]
         found = rows.kept | dict(zip(rows.evaluated, zip(candidate_params, fits, strict=False), strict=False))
         ordered = [found[number] for number in rows.numbers]
-        return super()._format_results([params for params, _ in ordered], n_splits, [fit for _, of in ordered for fit in of], more_results)
+        alike = [{key: fit[key] for key in rows.columns} for _, of in ordered for fit in of]
+        return super()._format_results([params for params, _ in ordered], n_splits, alike, more_results)
 
     def __getstate__(self) -> dict[str, Any]:
         """A study travels as its records."""
@@ -172,6 +173,7 @@ class _Rows:
     def __init__(self, study: Study, space: Searched, splits: int, several: list[str], train: bool) -> None:
         self._splits, self._several = splits, several
         self._parts = ("test", "train") if train else ("test",)
+        self.columns = (*_TIMES, *(f"{part}_scores" for part in self._parts))  # of a fit
         self.evaluated: list[int] = []  # in the order in which `BaseSearchCV` was given them
         self.given: tuple[list[Params], int, list[Any]] = ([], splits, [])  # what `BaseSearchCV` last made a table of
         self.kept: dict[int, tuple[Params, list[dict[str, Any]]]] = {}
