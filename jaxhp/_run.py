@@ -102,9 +102,10 @@ def run(
         while True:
             may_start = open_ended and (deadline is None or time.monotonic() < deadline)
             while may_start and len(running) < workers and left() and study._fold.halted is None:
-                first = study._fold.asked
+                first, given_back = study._fold.asked, list(study._fold.released)
                 try:
                     asked = study._ask(1, target)
+                    running.update({trial.number: (trial, time.monotonic()) for trial in asked})
                 except SpaceExhausted:
                     exhausted = study._fold.extensions
                     break
@@ -113,12 +114,11 @@ def run(
                 except KeyboardInterrupt:  # the ask may be in the log already: then it is given back like the others
                     with study._lock:
                         study._session.sync()
-                        running.update({n: (study._trial(n), 0.0) for n in range(first, study._fold.asked)})
+                        running.update({n: (study._trial(n), 0.0) for n in (*given_back, *range(first, study._fold.asked))})
                     raise
                 if not asked:  # another process took the last number
                     break
                 trial = asked[0]
-                running[trial.number] = (trial, time.monotonic())
                 if inline:
                     settle(result_of(trial, evaluated(objective, trial)))
                 else:
@@ -227,10 +227,10 @@ def _released_on_interrupt(study: Study, crew: Crew, running: dict[int, tuple[Tr
         with study._lock:
             study._session.sync()  # what was interrupted may be in the log already
         reason = "interrupted" if isinstance(e, KeyboardInterrupt) else f"the run ended: {type(e).__name__}"
-        for number in running:
-            if study._fold.pending(number) and study._fold.owner.get(number, ("",))[0] == study._session.owner():
+        for number, (trial, _) in running.items():
+            if study._fold.pending(number) and study._fold.owner.get(number, (None,))[0] == study._session.owner():
                 with suppress(LeaseLost):
-                    study.release(number, reason)
+                    study.release(trial, reason)
         raise
 
 

@@ -208,3 +208,31 @@ def test_a_paused_loop_with_nothing_left_to_run_ends() -> None:
     _, study, other = pair()
     study.optimize(lambda trial: float(trial["n"]), trials=3, callbacks=[lambda _, trial: other.pause() if trial.number == 2 else None])
     assert len(study.finished) == 3 and study.halted == "pause"
+
+
+# interrupts of a process that lives on, as a notebook does
+
+
+class Interrupted(MemoryLog):
+    """A log in which Ctrl-C falls on the next append of records of some kind, just after they are written."""
+
+    kind: str | None = None
+
+    def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
+        end = super().append(study, records, at)
+        if records[0]["kind"] == self.kind:
+            self.kind = None
+            raise KeyboardInterrupt
+        return end
+
+
+def test_a_trial_that_was_being_taken_up_again_at_an_interrupt_is_given_back_again_and_again() -> None:
+    log = Interrupted()
+    study = Study(WIDER, sampler=jaxhp.random_search(), storage=log)
+    for kind in ("ask", "lease", "lease", "lease"):
+        log.kind = kind
+        with pytest.raises(KeyboardInterrupt):
+            study.optimize(lambda trial: float(trial["n"]), trials=3)
+        assert study._fold.released == [0] and not study._fold.owner
+    study.optimize(lambda trial: float(trial["n"]), trials=3)
+    assert [trial.number for trial in study.finished] == [0, 1, 2]
