@@ -313,11 +313,17 @@ def test_what_comes_to_the_source_meanwhile_is_counted(monkeypatch: pytest.Monke
     assert (done.records, done.since) == (13, 1) and "1 more came to the source meanwhile" in str(done)
 
 
-def test_a_study_is_not_copied_onto_itself() -> None:
+def test_a_study_is_not_copied_onto_itself(tmp_path: Path) -> None:
     log = MemoryLog()
     searched(log)
     with pytest.raises(StudyError, match="onto itself"):
         copy(log, log)
+    url = f"sqlite:///{tmp_path}/a.db"
+    copy(log, url)
+    with pytest.raises(StudyError, match="onto itself"):
+        copy(url, url)
+    with pytest.raises(StudyError, match="to='' is no name"):
+        copy(url, log, to="")
     with pytest.raises(StudyError, match="there is no study 'nobody'"):
         copy(log, MemoryLog(), "nobody")
 

@@ -48,6 +48,8 @@ def copy(source: str | Log, target: str | Log, name: str | None = None, *, to: s
     >>> jaxhp.Study.open(another).best.params == best.params
     True
     """
+    if to == "":
+        raise StudyError("copy: to='' is no name; leave it out to keep the study's own")
     ours, theirs = logged(source), logged(target)
     names = ours.studies()
     if name is None and len(names) == 1:
@@ -56,7 +58,7 @@ def copy(source: str | Log, target: str | Log, name: str | None = None, *, to: s
         known = ", ".join(map(repr, names)) or "none"
         raise StudyError(f"{ours.url} holds {known}; " + ("say which study" if name is None else f"there is no study {name!r}"))
     there = to if to is not None else name
-    if ours is theirs and there == name:
+    if (ours is theirs or (isinstance(source, str) and source == target)) and there == name:
         raise StudyError(f"copy: study {name!r} would be copied onto itself; name another storage, or to=")
     records = ours.read(name)
     if not records:
