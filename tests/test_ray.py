@@ -139,6 +139,10 @@ def test_a_worker_that_dies_loses_no_trial(cluster: Cluster, tmp_path: Path, act
         ({"concurrency": 2}, "concurrency=2: a task is one call; say how many actors="),
         ({"num_gpus": 3}, "room for 0 of 1 that need CPU: 1, GPU: 3 each .*CPU: 64, GPU: 2.*say slots= where the cluster grows"),
         ({"actors": 65}, "room for 64 of 65"),
+        ({"actors": None}, "actors: expected a number of at least 0, got None"),
+        ({"resources": 3}, "resources: expected a dict with names as keys, or None, got 3"),
+        ({"resources": {3: 1}}, "resources: expected a dict with names as keys"),
+        ({"options": ["max_retries"]}, "options: expected a dict with names as keys"),
         ({"resources": {"tpu": 1}, "num_cpus": 0}, "none of that"),
     ],
 )
@@ -276,8 +280,18 @@ def test_the_searcher_says_what_it_lacks(tmp_path: Path) -> None:
         Searcher(jaxhp.bayes)  # type: ignore[arg-type]
     with pytest.raises(SamplerError, match="mode='best'"):
         Searcher(jaxhp.bayes(), metric="loss", mode="best")
-    with pytest.raises(SamplerError, match="each metric needs a mode"):
-        Searcher(jaxhp.bayes(), metric="loss")
+    for arguments, message in (
+        ({"metric": "loss"}, "each metric needs a mode"),
+        ({"metric": "loss", "mode": ["min"]}, "each metric needs a mode"),
+        ({"metric": ["loss", "size"], "mode": ["min"]}, "each metric needs a mode"),
+        ({"metric": "loss", "mode": "obs"}, "mode='obs'"),
+        ({"metric": 3, "mode": "min"}, r"Searcher\(metric=3\): expected the name of a metric"),
+        ({"space": 3}, r"Searcher\(space=3\): expected a jaxhp.Space or a search space of Tune"),
+        ({"points_to_evaluate": {"x": 0.5}}, "expected a list of configurations"),
+        ({"points_to_evaluate": [3]}, "expected a list of configurations"),
+    ):
+        with pytest.raises(SamplerError, match=message):
+            Searcher(jaxhp.bayes(), **arguments)  # type: ignore[arg-type]
     with pytest.raises(SamplerError, match="nothing in it varies"):
         Searcher(jaxhp.bayes(), space={"a": 1})
     with pytest.raises(SamplerError, match="the search space is not known yet"):
@@ -350,6 +364,28 @@ def test_points_to_evaluate_come_first_and_known_ones_count() -> None:
     assert tuned.study.best.value == 7.0 and [t.status for t in tuned.study.finished] == [Status.COMPLETE, Status.FAILED]
     tuned.on_trial_complete("a", {"accuracy": 1.0})
     assert "lacks loss" in (tuned.study.finished[0].error or "")
+    with pytest.raises(StudyError, match=r"add_evaluated_point\(value=\[\]\): expected one value for each of loss"):
+        tuned.add_evaluated_point({"x": 0.0, "in": {"y": 0.0}, "kind": "a"}, [])
+
+
+@pytest.mark.parametrize("loss", [None, "0.5", [0.5]])
+def test_a_result_that_is_no_number_is_a_failure_and_does_not_end_the_search(loss: Any) -> None:
+    tuned = searcher()
+    tuned.suggest("a")
+    tuned.on_trial_result("a", {"loss": loss, "training_iteration": 1})
+    tuned.on_trial_complete("a", {"loss": loss})
+    assert "has no number there" in (tuned.study.finished[0].error or "") and tuned.suggest("b")
+
+
+def test_results_of_numpy_can_be_saved(tmp_path: Path) -> None:
+    tuned = searcher(points_to_evaluate=[{"x": np.float32(0.5), "in": {"y": np.float64(0.25)}, "kind": np.str_("b")}])
+    assert tuned.suggest("a") == {"x": 0.5, "in": {"y": 0.25}, "kind": "b"}
+    tuned.on_trial_result("a", {"loss": np.float32(2), "training_iteration": np.int64(1)})
+    tuned.on_trial_complete("a", {"loss": np.float32(3), "time_total_s": np.float64(1)})
+    tuned.save(str(tmp_path / "saved"))
+    again = searcher()
+    again.restore(str(tmp_path / "saved"))
+    assert again.study.best.value == 3.0
 
 
 def test_several_objectives_and_finite_samplers() -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import ray
 from ray import exceptions
 
+from jaxhp._arguments import is_real, is_whole, plain
 from jaxhp.errors import StudyError, WorkerLost
 
 _LOST: Final = (
@@ -58,19 +59,24 @@ class Executor(concurrent.futures.Executor):
         slots: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        need = {"num_cpus": num_cpus, "num_gpus": num_gpus} | {f"resources[{k!r}]": v for k, v in (resources or {}).items()}
+        for name, given in (("resources", resources), ("options", options)):
+            if given is not None and (not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given)):
+                raise StudyError(f"{name}: expected a dict with names as keys, or None, got {given!r}")
+        num_cpus, num_gpus, other = plain(num_cpus), plain(num_gpus), plain(dict(resources or {}))
+        actors, concurrency, slots = plain(actors), plain(concurrency), plain(slots)
+        need = {"num_cpus": num_cpus, "num_gpus": num_gpus} | {f"resources[{k!r}]": v for k, v in other.items()}
         for name, amount in need.items():
-            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < float("inf"):
+            if not is_real(amount) or not 0 <= amount < float("inf"):
                 raise StudyError(f"{name}: expected an amount that is not negative, got {amount!r}")
         for name, count, least in (("actors", actors, 0), ("concurrency", concurrency, 1), ("slots", slots, 1)):
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+            if (count is not None or name != "slots") and (not is_whole(count) or count < least):
                 raise StudyError(f"{name}: expected a number of at least {least}, got {count!r}")
         if concurrency > 1 and not actors:
             raise StudyError(f"concurrency={concurrency}: a task is one call; say how many actors=, too")
         if not ray.is_initialized():
             ray.init()
-        wanted = {"CPU": num_cpus, "GPU": num_gpus} | dict(resources or {})
-        self._options = dict(options or {}) | {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": dict(resources or {})}
+        wanted = {"CPU": num_cpus, "GPU": num_gpus} | other
+        self._options = dict(options or {}) | {"num_cpus": num_cpus, "num_gpus": num_gpus, "resources": other}
         if slots is None:
             slots = self._room(wanted, actors) * concurrency
         self.slots = slots

@@ -13,6 +13,7 @@ from typing import Any
 
 from ray.tune import search
 
+from jaxhp._outcomes import scalar
 from jaxhp._types import Direction, Record, Sampler
 from jaxhp.errors import SamplerError, SpaceExhausted, StudyError
 from jaxhp.interop.ray._domains import Code, code_of, code_of_space
@@ -65,11 +66,19 @@ class Searcher(search.Searcher):  # type: ignore[misc]  # Ray has no types
     ) -> None:
         if not isinstance(sampler, Sampler):
             raise SamplerError(f"Searcher({sampler!r}): expected a sampler such as jaxhp.bayes(); is a pair of parentheses missing?")
-        for one in mode if isinstance(mode, list) else [mode]:
-            if one not in (None, "min", "max", "obs"):
-                raise SamplerError(f"Searcher(mode={mode!r}): expected 'min' or 'max', or a list of them for several metrics")
-        if (metric is None) != (mode is None) or (isinstance(metric, list) and len(metric) != len(mode or ())):
+        metrics, modes = (given if isinstance(given, list) else [given] for given in (metric, mode))
+        if not all(isinstance(one, str | None) for one in metrics):
+            raise SamplerError(f"Searcher(metric={metric!r}): expected the name of a metric, or a list of them")
+        if not all(one in (None, "min", "max") or (one == "obs" and isinstance(mode, list)) for one in modes):
+            raise SamplerError(f"Searcher(mode={mode!r}): expected 'min' or 'max', or a list of them for several metrics")
+        if (metric is None) != (mode is None) or isinstance(metric, list) != isinstance(mode, list) or len(metrics) != len(modes):
             raise SamplerError(f"Searcher(metric={metric!r}, mode={mode!r}): each metric needs a mode, 'min' or 'max'")
+        if space is not None and not isinstance(space, (Space, Mapping)):
+            raise SamplerError(
+                f"Searcher(space={space!r}): expected a jaxhp.Space or a search space of Tune, or None for that of the Tuner"
+            )
+        if not isinstance(points_to_evaluate, (list, tuple)) or not all(isinstance(point, Mapping) for point in points_to_evaluate):
+            raise SamplerError(f"Searcher(points_to_evaluate={points_to_evaluate!r}): expected a list of configurations")
         super().__init__(metric, mode)
         self._metric: str | list[str] | None = metric
         self._mode: str | list[str] | None = mode
@@ -151,7 +160,7 @@ class Searcher(search.Searcher):  # type: ignore[misc]  # Ray has no types
             return
         values = self._values(result or {})
         if error or values is None:
-            self.study.tell(number, error="it raised" if error else f"its last result lacks {self._metric}")
+            self.study.tell(number, error="it raised" if error else f"its last result lacks {self._metric}, or has no number there")
         else:
             self.study.tell(number, values, cost=(result or {}).get("time_total_s"))
 
@@ -168,6 +177,8 @@ class Searcher(search.Searcher):  # type: ignore[misc]  # Ray has no types
         assert self._code is not None
         params = self._code.params(parameters)
         values = value if isinstance(value, Sequence) else [value]
+        if not error and len(values) != len(self._directions()):
+            raise StudyError(f"add_evaluated_point(value={value!r}): expected one value for each of {', '.join(self._directions())}")
         if error:
             study.tell(study._session.add(params, study._point), error="it raised")
         else:
@@ -213,9 +224,11 @@ class Searcher(search.Searcher):  # type: ignore[misc]  # Ray has no types
         return {name: _DIRECTIONS[way] for name, way in zip(metrics, modes, strict=True) if way != "obs"}
 
     def _values(self, result: Mapping[str, Any]) -> dict[str, float] | None:
-        """The metrics of a result; None where one is missing."""
-        wanted = self._directions()
-        return {name: float(result[name]) for name in wanted} if all(name in result for name in wanted) else None
+        """The metrics of a result; None where one is missing, or no number."""
+        try:
+            return {name: scalar(result.get(name), name) for name in self._directions()}
+        except StudyError:
+            return None
 
     def _running(self, trial_id: str) -> int | None:
         """The number of a trial that is not over."""
