@@ -22,7 +22,7 @@ from jaxhp import _owner
 from jaxhp._fold import Fold
 from jaxhp._leases import Beating, Heart, Leases, Watch
 from jaxhp._types import Floats, Ints, Params, Record, Sampler, Scheduler, Trials
-from jaxhp.errors import LogConflict, SamplerError, SpaceExhausted, StudyError
+from jaxhp.errors import LogConflict, SamplerError, SpaceExhausted, StorageError, StudyError
 from jaxhp.storage import Log
 from jaxhp.storage._snapshot import Snapshot
 
@@ -63,10 +63,16 @@ class Session:
         self._expired: set[str] = set()  # and which of them had stopped to beat
         self._slow = False  # whether the last suggestion was
         self._snapshot = Snapshot(log, name)
+        self._torn = False  # whether an interrupt fell between changes that belong together
         self._restart()
 
     def sync(self) -> None:
-        """Takes in what other processes appended."""
+        """Takes in what other processes appended, and everything anew where an interrupt left something half done."""
+        if self._torn and (whole := self.log.read(self.name)):
+            self.fold.__dict__ = Fold(whole[0], self.fold.given).__dict__
+            self._restart()
+            self._take(whole[1:], own=False)
+            self._torn = False
         records = self.log.read(self.name, self.fold.position)
         if records:
             self._take(records, own=False)
@@ -74,7 +80,7 @@ class Session:
     def append(self, *records: Record) -> int:
         """Appends and folds; whatever others appended in between is folded first. Returns the first one's position."""
         first = self.log.append(self.name, records) - len(records)
-        if first == self.fold.position:
+        if first == self.fold.position and not self._torn:
             self._take(records)
         else:
             self.sync()
@@ -262,8 +268,12 @@ class Session:
         """The scheduler's state, told every row that is known."""
         if self.scheduler is not None and self._scheduled < self.fold.rows.n:
             rows = self.fold.rows.view(self._scheduled, self.fold.rows.n)
-            self._scheduler_state = self.scheduler.tell(self._scheduler_state, rows)
-            self._scheduled = self.fold.rows.n
+            try:
+                self._scheduler_state = self.scheduler.tell(self._scheduler_state, rows)
+                self._scheduled = self.fold.rows.n
+            except BaseException:
+                self._torn = True
+                raise
         return self._scheduler_state
 
     def _record_scheduler(self) -> None:
@@ -284,13 +294,19 @@ class Session:
     def _suggest(self, numbers: Ints) -> Floats:
         """The sampler's points (k, d) for these numbers, checked."""
         fold, space, begun = self.fold, self.fold.space, time.perf_counter()
-        if fold.lag is None:
-            self._tell_sampler(fold.rows.view(self._folded, fold.rows.n))
-            self._folded = fold.rows.n
-        else:
-            self._tell_with_lag(int(numbers[0]), fold.lag)
-        self._snapshot.save()
-        u = self.sampler.ask(self._state, numbers)
+        try:
+            if fold.lag is None:
+                self._tell_sampler(fold.rows.view(self._folded, fold.rows.n))
+                self._folded = fold.rows.n
+            else:
+                self._tell_with_lag(int(numbers[0]), fold.lag)
+            self._snapshot.save()
+            u = self.sampler.ask(self._state, numbers)
+        except ResultDue:
+            raise
+        except BaseException:
+            self._torn = True
+            raise
         self._slow = time.perf_counter() - begun > _SLOW * len(numbers)
         if u.ndim != 2 or u.shape[1] != space.d or len(u) > len(numbers):
             raise SamplerError(f"{self.sampler.name}.ask returned shape {u.shape} for {len(numbers)} numbers of {space.d} dims")
@@ -327,13 +343,19 @@ class Session:
     def _take(self, records: Sequence[Record], own: bool = True) -> None:
         fold = self.fold
         extensions = fold.extensions
-        if own:
-            for record in records:
-                fold.apply(record)
-        else:
-            fold.take(records)
-        if fold.extensions != extensions:
-            self._restart()
+        try:
+            if own:
+                for record in records:
+                    fold.apply(record)
+            else:
+                fold.take(records)
+            if fold.extensions != extensions:
+                self._restart()
+        except StorageError:  # of a damaged log, which stays so
+            raise
+        except BaseException:
+            self._torn = True
+            raise
 
     def _restart(self) -> None:
         """Both states from the start: at first, and when the space was extended."""

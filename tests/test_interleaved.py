@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 import jaxhp
 from jaxhp import Float, Int, Space, Status, StorageError, Study, Trial, WorkerLost, _owner
+from jaxhp._fold import Fold
 from jaxhp._session import Session
 from jaxhp._types import Params, Record
 from jaxhp.storage import MemoryLog, verify
@@ -236,3 +239,49 @@ def test_a_trial_that_was_being_taken_up_again_at_an_interrupt_is_given_back_aga
         assert study._fold.released == [0] and not study._fold.owner
     study.optimize(lambda trial: float(trial["n"]), trials=3)
     assert [trial.number for trial in study.finished] == [0, 1, 2]
+
+
+@contextmanager
+def interrupted(at: int) -> Iterator[None]:
+    """Ctrl-C falls on the line that is the `at`-th to run of the fold, the session, the rows and the sampler."""
+    places, lines, before = ("_fold.py", "_session.py", "_rows.py", "_differential_evolution.py"), 0, sys.gettrace()
+
+    def line(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        if lines == at:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+        return line
+
+    sys.settrace(lambda frame, event, _: line if Path(frame.f_code.co_filename).name in places else None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interrupt_at_any_line_leaves_a_study_that_goes_on_as_if_there_had_been_none() -> None:
+    def objective(trial: Trial) -> float:
+        trial.report(1, trial["new"])
+        return float(trial["new"] ** 2)
+
+    def make() -> Study:
+        return Study(WIDER, sampler=jaxhp.differential_evolution(population=5)).optimize(objective, trials=7)
+
+    straight = make().optimize(objective, trials=12)
+    for at in range(1, 10_000, 7):
+        study = make()
+        try:
+            with interrupted(at):
+                study.optimize(objective, trials=9)
+        except KeyboardInterrupt:
+            study.optimize(objective, trials=12)
+        else:
+            break
+        records = study._log.read("study")
+        anew = Fold(records[0], WIDER)
+        anew.take(records[1:])
+        assert study._fold.position == anew.position and study._fold.rows.n == anew.rows.n, at
+        assert [trial.params for trial in study.finished] == [trial.params for trial in straight.finished], at
+    assert at > 200
