@@ -28,7 +28,7 @@ from jaxhp._types import Direction, Floats, Outcome, Params, Record, Sampler, Sc
 from jaxhp.errors import LeaseLost, SpaceExhausted, StudyError
 from jaxhp.pareto import pareto_front
 from jaxhp.space import Space
-from jaxhp.storage import Log, open_log
+from jaxhp.storage import Log, open_existing, open_log
 from jaxhp.storage._codec import uncollected
 from jaxhp.storage._log import batches
 from jaxhp.trial import Trial
@@ -135,9 +135,9 @@ class Study:
         """Opens an existing study without giving its space; `name` may be left out where the storage holds one study.
 
         Raises:
-            StudyError: no such study, or several and no name.
+            StudyError: no such study, or several and no name. StorageError: no such file.
         """
-        log = open_log(storage)
+        log = open_existing(storage)
         name = existing(log, name)
         return cls(storage=log, name=name, **(arguments_of(log, name) | arguments))
 

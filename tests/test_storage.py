@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+import jaxhp
 from jaxhp.errors import LogConflict, MissingExtra, StorageError
-from jaxhp.storage import Log, MemoryLog, _codec, open_log
+from jaxhp.storage import Log, MemoryLog, _codec, copy, open_log, verify
 from jaxhp.testing import check_log
 
 
@@ -299,3 +300,14 @@ def test_a_memory_log_costs_no_copy():
     log, record = MemoryLog(), tell(0)
     log.append("s", [record])
     assert log.read("s")[0] is record
+
+
+def test_what_is_to_be_there_already_is_not_made(tmp_path):
+    url = f"sqlite:///{tmp_path}/typo.db"
+    for reading in (lambda: jaxhp.Study.open(url), lambda: verify(url), lambda: copy(url, MemoryLog())):
+        with pytest.raises(StorageError, match=r"typo\.db: there is no such file; check the path"):
+            reading()
+    for nothing in (lambda: jaxhp.Study.open(None), lambda: verify(None), lambda: copy(None, url), lambda: copy(MemoryLog(), None)):
+        with pytest.raises(StorageError, match="None is a new memory"):
+            nothing()
+    assert list(tmp_path.iterdir()) == []

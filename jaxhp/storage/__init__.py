@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxhp.errors import MissingExtra, StorageError
@@ -44,6 +45,20 @@ def open_log(storage: str | Log | None = None) -> Log:
     if isinstance(storage, Log) and not isinstance(storage, type):
         return storage
     raise StorageError(f"storage: {_EXPECTED}, got {storage!r}")
+
+
+def open_existing(storage: str | Log | None) -> Log:
+    """`open_log` for what is there already: no file is made.
+
+    Raises:
+        StorageError: there is no such file, or it is None.
+    """
+    if storage is None:
+        raise StorageError("storage: None is a new memory, which holds nothing; pass a URL or a log")
+    path = storage.removeprefix("sqlite:///") if isinstance(storage, str) else storage
+    if isinstance(path, str) and path not in (storage, "", ":memory:") and not Path(path).exists():
+        raise StorageError(f"{storage}: there is no such file; check the path")
+    return open_log(storage)
 
 
 def _opened(url: str, module: str, home: str, extras: dict[str, str]) -> Log:

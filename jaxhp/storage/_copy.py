@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from jaxhp.errors import LogConflict, StorageError, StudyError
-from jaxhp.storage import Log, open_log
+from jaxhp.storage import Log, open_existing, open_log
 from jaxhp.storage._codec import dumps
 
 
@@ -50,7 +50,9 @@ def copy(source: str | Log, target: str | Log, name: str | None = None, *, to: s
     """
     if to == "":
         raise StudyError("copy: to='' is no name; leave it out to keep the study's own")
-    ours, theirs = logged(source), logged(target)
+    if target is None:
+        raise StorageError("copy: target: None is a new memory, which nobody could read; pass a URL or a log")
+    ours, theirs = open_existing(source), open_log(target)
     names = ours.studies()
     if name is None and len(names) == 1:
         name = names[0]
@@ -71,10 +73,3 @@ def copy(source: str | Log, target: str | Log, name: str | None = None, *, to: s
         at = min(len(found), len(records)) if wrong is None else wrong
         raise StudyError(f"{theirs.url} holds another study {there!r}, different from record {at} on; it was left alone: pass another name")
     return Copied(ours.url, theirs.url, there, len(records), len(ours.read(name, len(records))))
-
-
-def logged(storage: str | Log | None) -> Log:
-    """The log of a storage that is there already."""
-    if storage is None:
-        raise StorageError("storage: None is a new memory, which holds nothing; pass a URL or a log")
-    return open_log(storage)

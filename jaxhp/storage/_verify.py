@@ -16,7 +16,7 @@ from jaxhp._constraints import Predicate
 from jaxhp._fold import Fold
 from jaxhp._types import Record
 from jaxhp.errors import StorageError, StudyError
-from jaxhp.storage._copy import logged
+from jaxhp.storage import open_existing
 from jaxhp.storage._log import Log
 from jaxhp.storage._scan import Scanned, scan
 
@@ -81,7 +81,7 @@ def verify(storage: str | Log, name: str | None = None, *, repair: bool = False)
     'study': 7 records, 3 trials asked, 3 told: ok
     """
     try:
-        log = logged(storage)
+        log = open_existing(storage)
         names = log.studies()
     except StorageError as e:
         if "malformed" not in str(e):
