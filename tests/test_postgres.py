@@ -266,6 +266,16 @@ def test_a_name_with_a_nul_is_refused(log):
 # the door
 
 
+def test_a_url_that_cannot_be_followed_is_refused_with_a_remedy():
+    for place, remedy in (
+        ("127.0.0.1:1/db?nonsense=1", "libpq knows no such option; mend what is behind the"),
+        ("no.such.host.invalid/db", "check the host of the URL"),
+    ):
+        with pytest.raises(StorageError, match=remedy) as raised:
+            open_log(f"postgresql://user:s3cret@{place}")
+        assert "s3cret" not in str(raised.value)
+
+
 def test_the_password_is_never_shown(postgres, url):
     parsed = sa.make_url(url).set(password="s3cret")
     log = open_log(parsed.render_as_string(hide_password=False))

@@ -34,6 +34,9 @@ _REMEDIES = {
     "no password supplied": "put the password into the URL, or into ~/.pgpass",
     "does not exist": "create it, or name another in the URL",
     "Connection refused": "is the server running, and are host and port right?",
+    "timeout expired": "is the host right, and does a firewall let you through?",
+    "invalid connection option": "libpq knows no such option; mend what is behind the ? of the URL",
+    "invalid response to SSL": "is it PostgreSQL that listens there? Check host and port",
     "could not translate host name": "check the host of the URL",
     "failed to resolve host": "check the host of the URL",
     "No such file or directory": "is the server running, and is the folder of its socket right?",
@@ -44,11 +47,12 @@ _REMEDIES = {
     "No space left": "free some space on the server; what was told before is safe",
 }
 _SQLSTATES = {  # of servers that will be back: connection exceptions, shutdowns, a standby that is promoted
-    *("57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "08P01", "25006", "53300"),
+    *("25P03", "57P01", "57P02", "57P03", "08000", "08001", "08003", "08004", "08006", "08P01", "25006", "53300"),
 }
 
 
 _LOCK_TIMEOUT = "55P03"
+_IDLE_S = 10  # after which the server ends a transaction whose client was suspended: others wait for it, and it will append again
 
 
 class Postgres:
@@ -91,7 +95,8 @@ class Postgres:
 
     def begin(self, connection: sa.Connection, study: str) -> None:
         connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%(space)s, %(study)s)", {"space": _WRITERS, "study": _key(study)})
+        alone = "SELECT pg_advisory_xact_lock(%(space)s, %(study)s), set_config('idle_in_transaction_session_timeout', %(idle)s, true)"
+        connection.exec_driver_sql(alone, {"space": _WRITERS, "study": _key(study), "idle": f"{_IDLE_S}s"})
 
     def check_name(self, study: str) -> None:
         if "\x00" in study:
