@@ -119,6 +119,20 @@ def test_a_statement_that_was_still_on_its_way_when_it_was_repeated_counts_once(
     assert numbers(log.read("s")) == [0, 1]
 
 
+def test_a_writer_that_is_suspended_within_an_append_holds_the_others_up_for_seconds_only(url, log, monkeypatch):
+    monkeypatch.setattr(_postgres, "_IDLE_S", 1)
+    other, appended = open_log(url), []
+
+    @sa.event.listens_for(log._home.engine, "do_executemany")
+    def suspended(cursor, statement, parameters, context):
+        sa.event.remove(log._home.engine, "do_executemany", suspended)
+        appended.append(other.append("s", [tell(0), tell(1)]))  # waits for the server to end our transaction
+
+    assert log.append("s", [tell(2), tell(3)]) == 4
+    assert appended == [2] and numbers(other.read("s")) == [0, 1, 2, 3]
+    other.close()
+
+
 def test_a_study_survives_cuts_all_along(postgres, url):
     study = jaxhp.Study(SPACE, storage=url, sampler=jaxhp.sobol(), seed=0)
     ended = threading.Event()
