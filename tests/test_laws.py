@@ -138,6 +138,12 @@ def test_every_sampler_keeps_the_laws_with_noise_and_several_outcomes(sampler: s
     check_sampler(made, SPACES["finite"], seed=8, stochastic=True)
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_auto_keeps_the_laws_where_it_turns_from_models_to_breeding(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxhp.samplers._auto.FIRST", 9)  # within the laws' runs
+    check_sampler(jaxhp.auto(), SPACES[space], outcomes=2, repeats=True if space == "conditional" else None)
+
+
 def test_exhaust_keeps_the_laws() -> None:
     check_sampler(exhaust(), SPACES["finite"])
 

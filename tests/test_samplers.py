@@ -16,7 +16,7 @@ import jaxhp
 from jaxhp import Categorical, Float, Int, Ordinal, Sampler, SamplerError, Space, SpaceError, SpaceExhausted, Study
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Outcome, Problem, Status, Trials
-from jaxhp.samplers import exhaust, startup_size
+from jaxhp.samplers import exhaust
 from jaxhp.samplers._axes import every_level
 from jaxhp.samplers._cells import MOST_CELLS, cells, keys, points
 from jaxhp.testing import rows, spaces
@@ -60,22 +60,6 @@ def test_sobol_fills_every_elementary_interval() -> None:
     for a in range(7):
         boxes = {(int(x * 2**a), int(y * 2 ** (6 - a))) for x, y in u}
         assert len(boxes) == 64
-
-
-@pytest.mark.parametrize(("d", "size"), [(1, 4), (3, 4), (5, 6), (20, 10)])
-def test_auto_starts_with_the_defaults_then_sobol_and_goes_on_with_what_fits_the_metrics(d: int, size: int) -> None:
-    assert startup_size(d) == size
-    space = Space({f"x{i}": Float(0.0, 1.0, default=0.25 if i == 0 else None) for i in range(d)})
-    numbers = np.arange(size + 3)
-    sobol = jaxhp.sobol()
-    first = sobol.ask(sobol.init(problem(space), 3), numbers)[1:size].tolist()
-    for directions, fitting in (({"loss": "minimize"}, jaxhp.bayes()), ({"loss": "minimize", "speed": "maximize"}, jaxhp.nsga2(20))):
-        told = {name: 0.5 for name in directions}
-        studies = [Study(space, seed=3, directions=directions, sampler=sampler) for sampler in (None, fitting)]
-        points = [[study.tell(study.ask(), told).u.tolist() for _ in range(size + 15)] for study in studies]
-        assert points[0][0] == [0.25 if i == 0 else 0.5 for i in range(d)]
-        assert points[0][1:size] == first
-        assert points[0] == points[1]
 
 
 def test_an_infeasible_default_is_moved_into_the_feasible_part() -> None:
