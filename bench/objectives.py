@@ -1,6 +1,6 @@
 """What does `tpe()` find with several objectives, and with constraints on metrics, beside Optuna's TPE?
 
-    python bench/objectives.py [--only zdt1,spring] [--seeds 20] [--quick]
+    python bench/objectives.py [--only zdt1,spring] [--seeds 20] [--quick] [--long]
 
 Two lists of problems, which differ in what a run is judged by.
 
@@ -17,6 +17,10 @@ Ours starts with its default configuration, which by itself would be in DTLZ2's 
 Tuners take turns within a seed, and the runs of one seed are paired: `ahead` has, for each of Optuna's forms, the median of the differences
 (positive: ours is better), its 95 % bootstrap interval, and with how many seeds ours was better. There a run that found nothing feasible
 counts as the worst one that did. ZDT and DTLZ2 with 2,000 evaluations: bench/pareto.py. It takes 10 minutes.
+
+`--long` asks instead what the default, `auto()`, has beside `tpe()` and `nsga2(20)`, of which it is made: after 50 to 2,000 evaluations,
+with constraints to 1,000, and also on the held-out problems of bench/pareto.py. What it is made of was chosen on these, on Branin in a
+disk, Gardner's islands and the bowl; the other nine judge it. It takes 25 minutes.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import argparse
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import starmap
 from math import cos, inf, isinf, log2, log10, pi, sin, sqrt
 from typing import Any, NamedTuple
 
@@ -55,14 +60,21 @@ class Problem(NamedTuple):
 # -- several objectives
 
 
-def of_floats(case: pareto.Case, d: int, reference: tuple[float, ...]) -> Problem:
-    """One of bench/pareto.py in d floats."""
+def of_case(case: pareto.Case, reference: tuple[float, ...]) -> Problem:
+    """One of bench/pareto.py."""
 
     def values(p: Params) -> Values:
-        found: Values = case.objectives(np.array([list(p.values())]))[0].tolist()
+        found: Values = case.objectives(np.array([[float(value) for value in p.values()]]))[0].tolist()
         return found
 
-    return Problem(case.name, [Dim(f"x{i}", "float") for i in range(d)], values, case.m, (100, 200), reference=reference)
+    return Problem(case.name, list(starmap(dim, enumerate(pareto.levels_of(case)))), values, case.m, (100, 200), reference=reference)
+
+
+def dim(i: int, levels: int) -> Dim:
+    name = f"x{i}"
+    if levels > 0:
+        return Dim(name, "int", 0, levels - 1)
+    return Dim(name, "choice", choices=tuple(map(str, range(-levels)))) if levels else Dim(name, "float")
 
 
 NETWORK = [
@@ -140,8 +152,8 @@ ZDT1, ZDT2, ZDT3, DTLZ2 = pareto.JUDGED
 SPRING = [Dim("d", "float", 0.05, 2.0), Dim("D", "float", 0.25, 1.3), Dim("N", "float", 2.0, 15.0)]
 VESSEL = [Dim("shell", "int", 1, 99), Dim("head", "int", 1, 99), Dim("R", "float", 10.0, 200.0), Dim("L", "float", 10.0, 200.0)]
 PROBLEMS = [
-    *(of_floats(case, 10, (1.1, 4.0)) for case in (ZDT1, ZDT2, ZDT3)),
-    of_floats(DTLZ2, 8, (1.5, 1.5, 1.5)),
+    *(of_case(case._replace(d=10), (1.1, 4.0)) for case in (ZDT1, ZDT2, ZDT3)),
+    of_case(DTLZ2._replace(d=8), (1.5, 1.5, 1.5)),
     Problem("network", NETWORK, network, 2, (100, 200), reference=(1.2, 1.0)),
     constrained("branin_disk", xy((-5.0, 10.0), (0.0, 15.0)), in_a_disk, "<= 0"),
     constrained("branin_basin", xy((-5.0, 10.0), (0.0, 15.0)), without_a_basin, "<= 0"),
@@ -151,6 +163,11 @@ PROBLEMS = [
     constrained("bowl6", peers.floats(6), bowl, "<= 0"),
     constrained("network_bound", NETWORK, network, "<= 0.5"),
 ]
+HELD_OUT = [of_case(case, tuple(case.far)) for case in pareto.HELD_OUT]
+
+
+def longer(problem: Problem) -> Problem:
+    return problem._replace(budgets=(50, 100, 200, 500, 1000) + (2000,) * (problem.objectives > 1))
 
 
 # -- tuners: each plays a problem to the end and gives the values of every trial
@@ -212,15 +229,16 @@ def excesses(problem: Problem, values: Values) -> Values:
     return [value - float(bound.removeprefix("<=")) for value, bound in zip(values[problem.objectives :], problem.bounds, strict=True)]
 
 
-COMPARED = ("tpe", "nsga2(20)")
-OPTUNA = ("optuna joint", "optuna alone")
-TUNERS: dict[str, Play] = {
-    "tpe": ours(jaxhp.tpe),
-    "nsga2(20)": ours(lambda: jaxhp.nsga2(20)),
-    "random": ours(jaxhp.random_search),
-    "optuna joint": optuna(multivariate=True),
-    "optuna alone": optuna(multivariate=False),
-}
+class Contest(NamedTuple):
+    tuners: dict[str, Play]
+    compared: tuple[str, ...]
+    peers: tuple[str, ...]  # what each of those compared is set beside
+
+
+PARTS = {"tpe": ours(jaxhp.tpe), "nsga2(20)": ours(lambda: jaxhp.nsga2(20))}
+OPTUNA = {"optuna joint": optuna(multivariate=True), "optuna alone": optuna(multivariate=False)}
+WITH_OPTUNA = Contest({**PARTS, "random": ours(jaxhp.random_search), **OPTUNA}, tuple(PARTS), tuple(OPTUNA))
+OURS = Contest({"auto": ours(jaxhp.auto), **PARTS}, ("auto",), tuple(PARTS))
 
 
 # -- what a run is worth
@@ -238,10 +256,10 @@ def ahead(mine: Scores, theirs: Scores, lower: bool) -> dict[str, Any]:
     return {"median": np.median(difference), "interval": pareto.interval(difference, np.median), "seeds": int((difference > 0.0).sum())}
 
 
-def measured(problem: Problem, seeds: int) -> list[dict[str, Any]]:
-    scores = {name: np.empty((len(problem.budgets), seeds)) for name in TUNERS}
+def measured(problem: Problem, contest: Contest, seeds: int) -> list[dict[str, Any]]:
+    scores = {name: np.empty((len(problem.budgets), seeds)) for name in contest.tuners}
     for seed in range(seeds):
-        for name, play in TUNERS.items():
+        for name, play in contest.tuners.items():
             found = play(problem, seed)
             scores[name][:, seed] = [score(problem, found[:budget]) for budget in problem.budgets]
     every = np.stack(list(scores.values()))
@@ -258,10 +276,12 @@ def measured(problem: Problem, seeds: int) -> list[dict[str, Any]]:
             "seeds": seeds,
             "values": [finite(value) for value in scores[name][at].tolist()],
             "median": finite(float(np.median(scores[name][at]))),
-            "ahead": {peer: ahead(bounded[name][at], bounded[peer][at], not problem.reference) for peer in OPTUNA if name in COMPARED},
+            "ahead": {peer: ahead(bounded[name][at], bounded[peer][at], not problem.reference) for peer in contest.peers}
+            if name in contest.compared
+            else {},
         }
         for at, budget in enumerate(problem.budgets)
-        for name in TUNERS
+        for name in contest.tuners
     ]
 
 
@@ -274,16 +294,19 @@ def main() -> None:
     parser.add_argument("--only", help="some of the problems, such as zdt1,spring")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="three seeds, no rows")
+    parser.add_argument("--long", action="store_true", help="the default sampler and its parts, up to 2,000 evaluations")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="optuna")
-    for problem in (problem for problem in PROBLEMS if not options.only or problem.name in options.only.split(",")):
-        for row in measured(problem, 3 if options.quick else options.seeds):
+    problems = [longer(problem) for problem in HELD_OUT + PROBLEMS] if options.long else PROBLEMS
+    contest = OURS if options.long else WITH_OPTUNA
+    for problem in (problem for problem in problems if not options.only or problem.name in options.only.split(",")):
+        for row in measured(problem, contest, 3 if options.quick else options.seeds):
             median = "none" if row["median"] is None else f"{row['median']:.4f}"
             compared = [
                 f"{peer}: {gap['median']:+.4f} [{gap['interval'][0]:+.4f}, {gap['interval'][1]:+.4f}], {gap['seeds']} seeds"
                 for peer, gap in row["ahead"].items()
             ]
-            print(f"{row['problem']:13s} {row['budget']:3d}  {row['tuner']:12s} {median:>10s}  {';  '.join(compared)}", flush=True)
+            print(f"{row['problem']:13s} {row['budget']:4d}  {row['tuner']:12s} {median:>10s}  {';  '.join(compared)}", flush=True)
             if not options.quick:
                 rows.append("objectives", row)
 
