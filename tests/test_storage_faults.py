@@ -370,6 +370,20 @@ def test_a_damaged_file_is_an_error_with_a_remedy(three):
     assert raised.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("together", [1, 2])
+def test_records_that_were_taken_away_in_use_leave_no_hole(url, together):
+    """By `verify(repair=True)`, an older copy that was put back, or a standby that took over and lacks the last ones."""
+    mine, other = open_log(url), open_log(url)
+    mine.append("s", [tell(0), tell(1), tell(2)])
+    other.set_aside("s", 2)
+    for at in (None, 3):
+        with pytest.raises(StorageError, match="was deleted or replaced while this process used it; open it again"):
+            mine.append("s", [tell(3)] * together, at=at)
+    assert numbers(other.read("s")) == [0, 1] and other.append("s", [tell(2)]) == 3
+    for log in (mine, other):
+        log.close()
+
+
 def test_a_study_that_another_process_deleted_is_an_error_and_not_a_new_study(url):
     mine, other = open_log(url), open_log(url)
     for name in ("t", "s"):

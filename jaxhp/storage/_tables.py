@@ -100,9 +100,12 @@ class Tables:
         return sa.select(sa.cast(body, sa.LargeBinary)).where(*mine)
 
     def first(self, insert: Callable[[sa.Table], Any]) -> Any:
-        """Inserts a record unless another writer was first; `insert` is the dialect's."""
-        records = self.records
-        return insert(records).on_conflict_do_nothing(index_elements=[records.c.study_id, records.c.seq])
+        """Inserts a record unless another writer was first, or the one before it is not there; `insert` is the dialect's."""
+        records, before = self.records, self.records.alias()
+        values = {column.name: sa.bindparam(column.name, type_=column.type) for column in records.columns}
+        there = sa.exists().where(before.c.study_id == values["study_id"], before.c.seq == values["seq"] - sa.literal_column("1"))
+        source = sa.select(*values.values()).where(sa.or_(values["seq"] == sa.literal_column("0"), there))
+        return insert(records).from_select(list(values), source).on_conflict_do_nothing(index_elements=[records.c.study_id, records.c.seq])
 
     def beat(self, insert: Callable[[sa.Table], Any]) -> Any:
         """One more beat of :owner in the study :name; nothing where there is no such study."""
