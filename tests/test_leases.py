@@ -377,6 +377,21 @@ def test_turns_exclude_each_other_and_are_not_waited_for_for_ever(url):
         assert now
 
 
+def test_a_turn_ends_where_a_child_that_was_forked_meanwhile_lives_on(tmp_path, monkeypatch):
+    log, opened, inherited = open_log(f"sqlite:///{tmp_path}/s.db"), os.open, []
+
+    def forked(*arguments):
+        inherited.append(os.dup(descriptor := opened(*arguments)))  # shares the lock, as the file of a forked child does
+        return descriptor
+
+    monkeypatch.setattr(os, "open", forked)
+    for _ in range(2):
+        with log.turn("s", 0.05) as mine:
+            assert mine
+    for descriptor in inherited:
+        os.close(descriptor)
+
+
 # real processes
 
 ROUNDS = """

@@ -120,6 +120,7 @@ class Sqlite:
         try:
             yield _locked(descriptor, seconds)
         finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the lock, too, until it ends
             os.close(descriptor)
 
 
