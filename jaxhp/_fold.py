@@ -227,7 +227,7 @@ class Fold:
         if record.get("lost"):
             self.grant[number] = self.grant.get(number, 0) + 1  # nobody's: who had it comes too late
         _, started = self.owner.get(number, ("", math.nan))
-        cost = record["cost"] if "cost" in record else record["time"] - started
+        cost = record["cost"] if "cost" in record else max(record["time"] - started, 0.0)  # clocks may be set back; NaN stays
         step = float(record["step"]) if "step" in record else UNKNOWN
         status, gradient = _FINAL[record["status"]], record.get("gradient")
         self._finish(number, status, record["values"], step, cost, record.get("noise"), record.get("error"), gradient)

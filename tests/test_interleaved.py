@@ -285,3 +285,10 @@ def test_an_interrupt_at_any_line_leaves_a_study_that_goes_on_as_if_there_had_be
         assert study._fold.position == anew.position and study._fold.rows.n == anew.rows.n, at
         assert [trial.params for trial in study.finished] == [trial.params for trial in straight.finished], at
     assert at > 200
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(WIDER)
+    trial = study.ask()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert study.tell(trial, 1.0).seconds == 0.0 and verify(study._log).ok
