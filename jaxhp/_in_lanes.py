@@ -94,6 +94,10 @@ class InLanes:
         """Trains the trial's configuration beside those of other calls, and returns its last metrics."""
         from jaxhp.train._hparams import traced
 
+        if not isinstance(trial, Trial):
+            raise StudyError(f"InLanes: expected a trial, got {trial!r}; give the objective to study.optimize")
+        if trial.replicate:  # lanes draw by the trial's number, so that a repetition would be the same training again
+            raise StudyError(f"InLanes: trial {trial.number} cannot be confirmed in lanes; train under several seeds: study.train(seeds=)")
         passenger = _Passenger(trial, {name: column[0] for name, column in traced(trial._space, trial.u[None]).items()})
         with self._lock:
             self._waiting.append(passenger)

@@ -123,3 +123,12 @@ def test_a_count_may_be_one_of_numpy() -> None:
     objective = InLanes(TRAINABLE, steps=np.int64(20), lanes=np.int32(2), evaluate_every=np.int64(10))  # type: ignore[arg-type]
     study = make().optimize(objective, trials=1)
     assert study.finished[0].status == Status.COMPLETE and (study.trials.status == Status.REPORTED).sum() == 2
+
+
+def test_what_is_no_trial_or_a_repeated_one_is_refused() -> None:
+    objective = InLanes(TRAINABLE, steps=8, lanes=2)
+    with pytest.raises(StudyError, match=r"InLanes: expected a trial, got {'rate': 0.1}; give the objective to study\.optimize"):
+        objective({"rate": 0.1})  # type: ignore[arg-type]
+    study = make().optimize(objective, trials=2, workers=2)
+    with pytest.raises(StudyError, match=r"cannot be confirmed in lanes; train under several seeds: study\.train\(seeds=\)"):
+        study.confirm(objective, top=1, repeats=2)
