@@ -20,7 +20,7 @@ from jaxhp.storage._log import first
 _REMEDY = {"outcomes": "the same metric=, direction= and constraints=", "lag": "the same lag=", "stochastic": "the same stochastic="}
 
 
-def check_arguments(space: Any, sampler: Any, scheduler: Any, name: Any, seed: Any, lag: Any) -> None:
+def check_arguments(space: Any, sampler: Any, scheduler: Any, name: Any, seed: Any, lag: Any, stochastic: Any = False) -> None:
     """Raises StudyError unless these arguments of `Study` are what they should be."""
     if space is not None and not isinstance(space, Space):
         raise StudyError(f"space: expected a jaxhp.Space, got {type(space).__name__}; wrap the parameters: jaxhp.Space({{...}})")
@@ -38,6 +38,8 @@ def check_arguments(space: Any, sampler: Any, scheduler: Any, name: Any, seed: A
         raise StudyError(f"seed: expected an integer in [0, 2**63), got {seed!r}")
     if lag is not None and (not is_whole(lag) or not 1 <= lag < 1 << 53):
         raise StudyError(f"lag: expected a positive number of trials (below 2**53) or None, got {lag!r}")
+    if not isinstance(plain(stochastic), bool):
+        raise StudyError(f"stochastic: expected True or False, got {stochastic!r}")
 
 
 def header(

@@ -102,7 +102,7 @@ class Study:
         retry: int = 0,
         leases: Leases | None = _LEASES,
     ) -> None:
-        check_arguments(space, sampler, scheduler, name, seed, lag)
+        check_arguments(space, sampler, scheduler, name, seed, lag, stochastic)
         check_leases(leases)
         if not is_whole(retry) or retry < 0:
             raise StudyError(f"retry: expected how often a failed configuration is run again, got {retry!r}")

@@ -163,6 +163,7 @@ def test_an_objective_that_returns_slopes_of_no_parameter_fails_its_trial(space:
         ({"seed": True}, "seed: expected an integer"),
         ({"lag": 0}, "lag: expected a positive number"),
         ({"name": ""}, "name: expected a non-empty string"),
+        ({"stochastic": "no"}, "stochastic: expected True or False, got 'no'"),
         ({"lag": 10**40}, r"lag: expected a positive number of trials \(below 2\*\*53\)"),
         ({"metric": ["loss"]}, r"metric: expected a non-empty string, got \['loss'\]; several metrics are directions="),
         ({"directions": {}}, "directions: expected one metric or more"),
