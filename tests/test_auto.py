@@ -92,7 +92,7 @@ def test_a_study_that_is_opened_again_continues_bit_for_bit(monkeypatch: pytest.
     for stops in ((40,), (15, 20, 33, 40)):
         for stop in stops:
             study = Study(CUBE, directions=TWO, seed=1, storage=f"sqlite:///{tmp_path}/{len(stops)}.db")
-            study.optimize(objective, trials=stop - len(study.finished))
+            study.optimize(objective, trials=stop)
         assert study.sampler == "auto()"
         found.append([trial.u.tolist() for trial in study.finished])
     assert len(found[0]) == 40 and found[0] == found[1]
