@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -212,6 +213,24 @@ def test_a_last_record_torn_at_any_byte_is_set_aside_and_the_study_goes_on(tmp_p
             found = verify(f"sqlite:///{path}", repair=True)
             assert found.ok and found.studies[0].records == 12 and found.studies[0].told == 5
         assert rows(path, "damaged") == torn and rows(path)[:12] == rows(whole)[:12]
+
+
+def test_a_study_in_use_is_repaired_by_force_only(file: Path) -> None:
+    code = "import sys, jaxhp; jaxhp.Study.open(sys.argv[1]).ask(); print(flush=True); sys.stdin.read()"
+    environment = os.environ | {"PYTHONPATH": str(Path(jaxhp.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, f"sqlite:///{file}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        jaxhp.Study.open(f"sqlite:///{file}").stop()
+        edit(file, "UPDATE records SET body = substr(body, 1, 9) WHERE seq = 14")
+        refused = run("verify", file, "--repair")
+        assert refused.exit_code == 2 and "its trials run in" in refused.output and "end these processes" in refused.output
+        assert len(rows(file)) == 15
+        assert run("verify", file, "--repair", "--force").exit_code == 0 and len(rows(file)) == 14
+    edit(file, "UPDATE records SET checksum = 0 WHERE seq = 13")
+    assert run("verify", file, "--repair").exit_code == 0
 
 
 def test_several_torn_records_are_set_aside_and_named_one_by_one(file: Path) -> None:

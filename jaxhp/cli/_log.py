@@ -65,11 +65,12 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move a torn tail to the table `damaged`. End the study's workers first.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repair even while processes of this host run the study's trials.")] = False,
 ) -> None:
     """Checks every checksum and invariant of a database. Exit code 0: all is well; 1: something is damaged."""
     from jaxhp.storage import verify as verified
 
-    found = verified(existing(storage), study, repair=repair)
+    found = verified(existing(storage), study, repair=repair, force=force)
     print(found)
     if not found.ok:
         raise typer.Exit(DAMAGED)

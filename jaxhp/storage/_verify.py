@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp import _owner
 from jaxhp._constraints import Predicate
 from jaxhp._fold import Fold
 from jaxhp._types import Record
@@ -35,6 +36,7 @@ class StudyCheck(NamedTuple):
     notes: tuple[str, ...]  # what is right and worth knowing
     torn: int | None = None  # position from which on all that is left is damaged: what `repair` sets aside
     repaired: tuple[str, ...] = ()  # what was done about it, and what was lost
+    workers: tuple[str, ...] = ()  # other processes of this host that live and run its trials
 
 
 class Verification(NamedTuple):
@@ -60,17 +62,18 @@ class Verification(NamedTuple):
         return "\n".join(lines or [f"{self.url}: no study yet"])
 
 
-def verify(storage: str | Log, name: str | None = None, *, repair: bool = False) -> Verification:
+def verify(storage: str | Log, name: str | None = None, *, repair: bool = False, force: bool = False) -> Verification:
     """Checks every checksum and invariant of all studies of a storage, or of one. Changes nothing, unless `repair` is asked for.
 
     Args:
         storage: a URL or a log.
         name: one study only.
         repair: set a torn tail aside: damaged last records are moved to the table `damaged`. End the study's workers first.
+        force: repair even while processes of this host run trials of the study.
 
     Raises:
         StorageError: the storage cannot be opened.
-        StudyError: there is no such study.
+        StudyError: there is no such study, or one that is torn is in use.
 
     >>> import jaxhp
     >>> log = jaxhp.storage.MemoryLog()
@@ -91,6 +94,12 @@ def verify(storage: str | Log, name: str | None = None, *, repair: bool = False)
         raise StudyError(f"there is no study {name!r} in {log.url}; it holds: {', '.join(map(repr, names)) or 'none'}")
     checked = [_verified(log, study) for study in (names if name is None else [name])]
     if repair:
+        for study in checked:
+            if study.torn is not None and study.workers and not force:
+                raise StudyError(
+                    f"study {study.name!r} in {log.url} is in use: its trials run in {', '.join(study.workers)}, where the records that "
+                    "would be moved are known; end these processes and repair again, or pass force=True (--force)"
+                )
         checked = [_repaired(log, study) for study in checked]
     return Verification(log.url, _of_the_database(log), tuple(checked))
 
@@ -132,7 +141,14 @@ def _verified(log: Log, name: str) -> StudyCheck:
         faults=tuple(faults),
         notes=tuple(notes),
         torn=found[last + 1].seq if 0 <= last < len(found) - 1 else None,
+        workers=() if fold is None else _workers(fold),
     )
+
+
+def _workers(fold: Fold) -> tuple[str, ...]:
+    """Other processes of this host that live and run trials. Of other hosts nothing is known."""
+    owners = {name for name, _ in fold.owner.values()} - {_owner.owner(), ""}
+    return tuple(sorted(name for name in owners if _owner.local(name) and not _owner.gone(name)))
 
 
 def _folded(records: Sequence[Record], faults: list[str]) -> tuple[Fold | None, list[str]]:
