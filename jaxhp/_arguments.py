@@ -46,12 +46,12 @@ def plain(value: Any) -> Any:
     return {name: plain(inner) for name, inner in value.items()} if type(value) is dict else value
 
 
-def plain_arguments(factory: Callable[P, T]) -> Callable[P, T]:
-    """The factory of samplers or schedulers, given its arguments as plain Python values."""
+def plain_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, given its arguments as plain Python values."""
 
-    @functools.wraps(factory)
+    @functools.wraps(function)
     def make(*given: P.args, **named: P.kwargs) -> T:
-        return factory(*map(plain, given), **plain(named))
+        return function(*map(plain, given), **plain(named))
 
     return make
 

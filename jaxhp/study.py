@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from jaxhp._arguments import is_whole
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._fold import Fold
 from jaxhp._header import arguments_of, check_arguments, check_header, existing, founded, header
 from jaxhp._leases import Leases, check_leases
@@ -499,6 +499,7 @@ class Study:
         run(self, objective, trials, more, timeout, workers, executor, callbacks, trial_timeout, raise_errors, max_failed, until)
         return self
 
+    @plain_arguments
     def optimize_in_parts(
         self,
         objective: PartObjective,
@@ -539,6 +540,7 @@ class Study:
         optimize_in_parts(self, objective, trials, steps, scheduler, evaluate_every, workers, folder, callbacks, timeout)
         return self
 
+    @plain_arguments
     def train(
         self,
         trainable: Trainable,
@@ -690,6 +692,7 @@ class Study:
             self._session.sync()
             return self._fold.course.curves()
 
+    @plain_arguments
     def confirm(self, objective: Objective, *, top: int = 5, repeats: int = 5, label: str = "confirm") -> list[Confirmation]:
         """Evaluates the best configurations again on fresh seeds (see `jaxhp.confirm`)."""
         from jaxhp.confirm import confirm

@@ -465,6 +465,12 @@ def test_wrong_arguments_are_refused_before_anything_compiles_or_is_logged(case:
     assert not compilations and len(study._log.read("study")) == 1
 
 
+def test_numbers_of_numpy_count_as_pythons(plain: Study, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/s.db"  # whose records would refuse them
+    found = trained(study=study_of(storage=storage), trials=np.int64(12), steps=np.int32(18), lanes=np.uint8(4), evaluate_every=np.int64(2))
+    assert results(found) == results(plain)
+
+
 def test_what_a_study_trains_with_stays() -> None:
     study = trained(trials=2)
     for arguments, message in (

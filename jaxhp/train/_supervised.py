@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxhp._arguments import plain_arguments
 from jaxhp.errors import TrainableError
 from jaxhp.train._modules import network
 from jaxhp.train._shuffle import scattered, shuffled
@@ -25,6 +26,7 @@ from jaxhp.train.optim import eval_params
 EVALUATED_AT_ONCE = 4096  # examples of a split that `evaluate` runs in one piece
 
 
+@plain_arguments
 def supervised(
     module: Any,
     loss: Callable[..., jax.Array],

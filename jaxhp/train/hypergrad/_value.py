@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from jaxhp._arguments import plain_arguments
 from jaxhp.errors import TrainableError
 from jaxhp.train._stream import Stream
 from jaxhp.train._trainable import Trainable, check, must_be_trainable
@@ -22,6 +23,7 @@ from jaxhp.train.hypergrad._slope import SmoothedSlope
 Function = Callable[[Mapping[str, Any], jax.Array], tuple[jax.Array, X, Info]]
 
 
+@plain_arguments
 def value_and_hypergrad(
     trainable: Trainable,
     steps: int,
