@@ -199,23 +199,23 @@ class _Tally:
     def __init__(self, max_failed: float) -> None:
         self.max_failed = max_failed
         self.done = 0
-        self.errors: list[tuple[int, BaseException]] = []
+        self.kinds: Counter[str] = Counter()  # of errors
 
     def add(self, trial: Trial, error: BaseException | None) -> None:
         self.done += 1
         if error is None:
             return
-        self.errors.append((trial.number, error))
-        if self.done > 5 and len(self.errors) > self.max_failed * self.done:
-            kinds = Counter(f"{type(e).__name__}: {e}" for _, e in self.errors)
-            lines = [f"  {count} x {text.splitlines()[0][:200]}" for text, count in kinds.most_common(3)]
-            number, last = self.errors[-1]
+        self.kinds[f"{type(error).__name__}: {error}".splitlines()[0][:200]] += 1
+        traceback.clear_frames(error.__traceback__)  # which hold what the objective had loaded
+        failed = self.kinds.total()
+        if self.done > 5 and failed > self.max_failed * self.done:
+            lines = [f"  {count} x {text}" for text, count in self.kinds.most_common(3)]
             raise ObjectiveError(
-                f"{len(self.errors)} of {self.done} trials raised or timed out:\n"
+                f"{failed} of {self.done} trials raised or timed out:\n"
                 + "\n".join(lines)
-                + f"\nEvery trial is recorded (the traceback of trial {number} in its .error). Mend the objective and run again,"
+                + f"\nEvery trial is recorded (the traceback of trial {trial.number} in its .error). Mend the objective and run again,"
                 + " or pass max_failed=1.0 to go on regardless."
-            ) from last
+            ) from error
 
 
 @contextmanager

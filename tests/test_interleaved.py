@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -292,3 +293,26 @@ def test_a_clock_that_is_set_back_makes_no_negative_cost(monkeypatch: pytest.Mon
     trial = study.ask()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert study.tell(trial, 1.0).seconds == 0.0 and verify(study._log).ok
+
+
+# long runs
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_an_objective_had_loaded_when_it_raised_is_let_go(workers: int) -> None:
+    class Loaded:
+        pass
+
+    loaded: list[weakref.ref[Loaded]] = []
+    alive: list[int] = []
+
+    def objective(trial: Trial) -> float:
+        mine = Loaded()
+        loaded.append(weakref.ref(mine))
+        raise RuntimeError("out of memory")
+
+    def told(study: Study, trial: Trial) -> None:
+        alive.append(sum(reference() is not None for reference in loaded))
+
+    Study(WIDER, sampler=jaxhp.random_search()).optimize(objective, trials=20, workers=workers, max_failed=1.0, callbacks=[told])
+    assert max(alive) <= 2 * workers  # those that run, and those that wait to be told
