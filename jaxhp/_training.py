@@ -23,6 +23,7 @@ from jaxhp.errors import SchedulerError, SpaceExhausted, StudyError
 if TYPE_CHECKING:
     from jaxhp._grading import Grading
     from jaxhp._stage import Stage
+    from jaxhp.space import Space
     from jaxhp.study import Study
     from jaxhp.train._trainable import Trainable
 
@@ -142,7 +143,7 @@ class Training(Generic[S]):
         if not len(running) and not self._fresh():  # else a scheduler would think that nothing more will come
             self._ask(len(free), trials)
         while True:
-            fresh = self._fresh()
+            fresh, space = self._fresh(), fold.space
             decision = scheduler.decide(session.scheduled(), Slots(held, running, np.array(fresh, np.int64)))
             self._check(decision, running, len(free))
             idle = int((decision.number < 0).sum())
@@ -151,7 +152,7 @@ class Training(Generic[S]):
         if (decision.number < 0).all():
             if len(running):
                 if (held >= 0).any():  # they wait in the bank, not in a lane
-                    self._record(free, decision)
+                    self._record(free, decision, space)
                 return
             if fresh:
                 raise SchedulerError(
@@ -161,24 +162,26 @@ class Training(Generic[S]):
             if paused:
                 self._empty(free.tolist(), paused)
             return
-        self._record(free, decision)
+        self._record(free, decision, space)
 
-    def _record(self, free: Any, decision: Any) -> None:
+    def _record(self, free: Any, decision: Any, space: Space) -> None:
+        """Appends a decision whose points are of this space."""
         changes = [j for j, i in enumerate(free.tolist()) if decision.number[j] >= 0 or self.study._fold.course.number[i] >= 0]
         lanes = {"lanes": free[changes].tolist()}
         columns = {name: getattr(decision, name)[changes].tolist() for name in ("number", "parent", "t", "until")}
         points = {
             str(n): listed(decision.u[j]) for j, n in enumerate(decision.number.tolist()) if n >= 0 and self._changes(n, decision.u[j])
         }
-        self._append({"kind": "decision", **lanes, **columns, **({"u": points} if points else {}), **_NOBODY_ENDS, "time": time.time()})
+        record = {"kind": "decision", **lanes, **columns, **({"u": points} if points else {}), **_NOBODY_ENDS, "time": time.time()}
+        self._append(record, space)
 
     def _changes(self, number: int, u: Floats) -> bool:
         """Whether this is another point than the trial's."""
         known = self.study._fold.u(number)
         return u.tobytes() != known.tobytes() and not np.array_equal(u, known, equal_nan=True)
 
-    def _append(self, record: Record) -> None:
-        """Appends to the course.
+    def _append(self, record: Record, space: Space | None = None) -> None:
+        """Appends to the course. Points, of `space`, enter it in the space as it is by then.
 
         Raises:
             StudyError: another process trains the study now.
@@ -188,6 +191,10 @@ class Training(Generic[S]):
             if fold.course.run != self.run:
                 owner = "nobody" if fold.course.run is None else fold.course.run["owner"]
                 raise StudyError(f"study {self.study.name!r} is now being trained by {owner}: two cannot share lanes; stop one of them")
+            if space is not None and space is not fold.space:
+                points = {n: space.convert(np.array([u], dtype=np.float64), fold.space)[0] for n, u in record.get("u", {}).items()}
+                record |= {"u": {n: listed(u) for n, u in points.items()}} if points else {}
+                space = fold.space
             if session.claim([record]):
                 return
             session.sync()

@@ -7,18 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_training_faults import Mortal
 from tiny import results
 
 import jaxhp
 from jaxhp import Float, ObjectiveError, Part, Space, Status, Study, StudyError, _owner
+from jaxhp._types import Record
 from jaxhp.schedulers import asha, pb2, pbt, replay, successive_halving
-from jaxhp.storage import MemoryLog
+from jaxhp.storage import MemoryLog, verify
 
 LINE = Space({"rate": Float(0.001, 1.2, log=True)})
 
@@ -224,3 +226,26 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
         child.rename(tmp_path / child.name)
     with pytest.raises(StudyError, match=r"goes on from .*study/.*, which is gone; put it back"):
         run(tmp_path, study)
+
+
+def test_a_space_that_others_extend_while_points_change_leaves_a_whole_log(tmp_path: Path) -> None:
+    wider = Space({"rate": Float(0.0005, 2.4, log=True), "new": Float(0.0, 1.0, default=0.5)})
+
+    class Raced(MemoryLog):
+        extended = False
+
+        def append(self, study: str, records: Sequence[Record], at: int | None = None) -> int:
+            if not self.extended and records[0].get("u") and records[0]["kind"] == "decision":
+                self.extended = True
+                points.update(records[0]["u"])
+                other.extend(wider)
+            return super().append(study, records, at)
+
+    points: dict[str, list[float]] = {}
+    log = Raced()
+    study, other = new(log), new(log)
+    run(tmp_path, study)
+    assert log.extended and verify(log).ok and len(study.finished) == 6
+    (changed,) = [r["u"] for r in log.read("study") if r["kind"] == "decision" and r.get("u", {}).keys() == points.keys()][:1]
+    for number, u in points.items():
+        assert wider.params(np.array(changed[number])) == pytest.approx(LINE.params(np.array(u)) | {"new": 0.5})
