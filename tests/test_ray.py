@@ -203,6 +203,14 @@ def test_workers_report_to_the_database(cluster: Cluster, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("actors", [0, 1])
+def test_what_cannot_be_sent_is_an_error_of_its_call_and_of_no_other(cluster: Cluster, actors: int) -> None:
+    with Executor(actors=actors) as executor:
+        with pytest.raises(TypeError, match="serialize"):
+            executor.submit(str, threading.Lock()).result(60)
+        assert executor.submit(str, 7).result(60) == "7"
+
+
+@pytest.mark.parametrize("actors", [0, 1])
 def test_a_cancelled_call_ends(cluster: Cluster, actors: int) -> None:
     executor = Executor(actors=actors)
     first, second = executor.submit(time.sleep, 0.2), executor.submit(time.sleep, 0.2 if actors else 60)

@@ -91,13 +91,16 @@ class Executor(concurrent.futures.Executor):
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         call = _Call(self._reference(fn), args, kwargs)
+        begun = None  # first of all: Ray may refuse the arguments
+        if self._crew is None:
+            begun = _task.options(**self._options, max_retries=0).remote(call.function, call.args, call.kwargs)
         with self._lock:
             self._open.add(call)
         call.add_done_callback(self._over)
         if self._crew is not None:
             self._crew.run(call)
         else:
-            call.begin(_task.options(**self._options, max_retries=0).remote(call.function, call.args, call.kwargs))
+            call.begin(begun)
         return call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -233,8 +236,15 @@ class _Actors:
             call.set_running_or_notify_cancel()
             return
         key = self._seats.popleft()
+        try:
+            begun = self._alive[key].call.remote(call.function, call.args, call.kwargs)
+        except Exception as e:  # whatever Ray says of arguments that it cannot send
+            self._seats.append(key)
+            if call.set_running_or_notify_cancel():
+                call.set_exception(e)
+            return
         self._seated += 1
-        ended = call.begin(self._alive[key].call.remote(call.function, call.args, call.kwargs))
+        ended = call.begin(begun)
         ended.add_done_callback(lambda ended: self._notes.put(lambda: self._leave(key, ended)))
 
     def _leave(self, key: Any, ended: concurrent.futures.Future[Any]) -> None:
