@@ -98,7 +98,7 @@ class Guarded:
             before: the adjoint's own `Reason`.
             growth: `Info.growth`.
         """
-        calm = finite & (before == Reason.NONE) & ~(growth > self.growth)
+        calm = finite & (before == Reason.NONE) & jnp.logical_not(growth > self.growth)
         suspect: jax.Array = ~(calm & (foreseen * self.slope.sigma <= jnp.abs(value)))
         return suspect
 

@@ -37,10 +37,12 @@ def with_finite_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _rewritten(value: Any) -> Any:
     """A parameter of an equation with the jaxprs in it rewritten; anything else as it is."""
-    if isinstance(value, ClosedJaxpr):  # constants of the host may be float64 still, where JAX computes in float32
-        return value.replace(jaxpr=_rewritten(value.jaxpr), consts=[jnp.asarray(c) for c in value.consts])
     if isinstance(value, Jaxpr):
-        return value.replace(eqns=[_equation(eqn) for eqn in value.eqns])
+        value = value.replace(eqns=[_equation(eqn) for eqn in value.eqns])
+    elif isinstance(value, ClosedJaxpr):
+        value = value.replace(jaxpr=_rewritten(value.jaxpr))
+    if isinstance(value, ClosedJaxpr):  # from JAX 0.12 on, each Jaxpr is one
+        return value.replace(consts=[jnp.asarray(c) for c in value.consts])  # those of the host may be float64, where JAX has float32
     if isinstance(value, tuple) and any(isinstance(x, ClosedJaxpr | Jaxpr) for x in value):
         parts = [_rewritten(x) for x in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
