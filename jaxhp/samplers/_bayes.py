@@ -368,7 +368,8 @@ class _WarmUp:
 
     def start(self) -> None:
         if self._thread is None:
-            import_module("logging")  # Numba does, adding fork hooks: a fork that waits for the thread would run their second half only
+            for name in ("logging", "concurrent.futures.thread"):  # as Numba does. They add fork hooks, and a fork that waits for
+                import_module(name)  # the thread would run their second half only
             self._thread = threading.Thread(target=_load, name="jaxhp-warm-up", daemon=True)
             self._thread.start()
             atexit.register(self.join)
