@@ -6,6 +6,7 @@ import io
 import os
 import sqlite3
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,21 +59,19 @@ def copy(told: SimpleNamespace, path: Path) -> Path:
 
 def snapshot_of(path: Path) -> bytes | None:
     """The snapshot in a file; everything is moved from the write-ahead log to it on the way."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'snapshots'").fetchone():
             return None
         row = connection.execute("SELECT body FROM snapshots").fetchone()
-    connection.close()
     return None if row is None else row[0]
 
 
 def replace(path: Path, body: Any) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM snapshots")
         if body is not None:
             connection.execute("INSERT INTO snapshots VALUES (1, ?)", (body,))
-    connection.close()
 
 
 def following(path: Path, sampler: Any = None, trials: int = 3) -> list[list[float]]:
@@ -245,10 +244,9 @@ def test_a_snapshot_beyond_all_measure_is_not_read(told, tmp_path, monkeypatch):
 
 def test_a_table_of_other_columns_is_left_aside(told, tmp_path):
     path = copy(told, tmp_path / "s.db")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE snapshots")
         connection.execute("CREATE TABLE snapshots (something TEXT)")
-    connection.close()
     with pytest.warns(UserWarning) as seen:
         assert following(path) == told.following
     assert [("left aside" in str(w.message), "cannot be written" in str(w.message)) for w in seen] == [(True, False), (False, True)]
@@ -341,9 +339,8 @@ def test_it_is_written_when_enough_was_computed(told, tmp_path, monkeypatch):
     replace(path, None)
     monkeypatch.setattr(_snapshot, "WORTH", 1e9)
     following(path)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM snapshots").fetchone() == (0,)
-    connection.close()
 
 
 def test_deleting_a_study_deletes_its_snapshot(told, tmp_path):
@@ -351,9 +348,8 @@ def test_deleting_a_study_deletes_its_snapshot(told, tmp_path):
     log = open_log(url(path))
     log.delete("study")
     log.close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM snapshots").fetchone() == (0,)
-    connection.close()
 
 
 def test_a_server_keeps_snapshots_too(told, postgres):

@@ -48,6 +48,7 @@ class SearchCV(BaseSearchCV):  # type: ignore[misc]  # scikit-learn has no types
     Raises:
         StudyError, SpaceError: at `fit`, where an argument is not valid.
 
+    >>> import jaxhp
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.svm import SVC
     >>> search = SearchCV(SVC(), {"C": jaxhp.Float(0.01, 100.0, log=True)}, sampler="sobol", trials=6).fit(*load_iris(return_X_y=True))
