@@ -16,7 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, jaxpr_as_fun
+from jax.extend import core
+from jax.extend.core import Jaxpr, JaxprEqn, jaxpr_as_fun
+
+ClosedJaxpr: Any = getattr(core, "ClosedJaxpr", Jaxpr)  # from JAX 0.12 on, each Jaxpr is one
 
 
 def with_finite_derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +44,7 @@ def _rewritten(value: Any) -> Any:
         value = value.replace(eqns=[_equation(eqn) for eqn in value.eqns])
     elif isinstance(value, ClosedJaxpr):
         value = value.replace(jaxpr=_rewritten(value.jaxpr))
-    if isinstance(value, ClosedJaxpr):  # from JAX 0.12 on, each Jaxpr is one
+    if isinstance(value, ClosedJaxpr):
         return value.replace(consts=[jnp.asarray(c) for c in value.consts])  # those of the host may be float64, where JAX has float32
     if isinstance(value, tuple) and any(isinstance(x, ClosedJaxpr | Jaxpr) for x in value):
         parts = [_rewritten(x) for x in value]

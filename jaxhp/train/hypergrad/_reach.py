@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
+from jaxhp.train.hypergrad._kinks import ClosedJaxpr
 from jaxhp.train.hypergrad._loop import Loop, Split, X
 
 Labels: TypeAlias = frozenset[str]
