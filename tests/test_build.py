@@ -71,7 +71,8 @@ def distributions(tmp_path_factory):
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     source = folder / sdist.name.removesuffix(".tar.gz")
-    wheel = folder / run(sys.executable, "-c", hook, "build_wheel", folder, cwd=source).split()[-1]
+    quick = {"SKBUILD_CMAKE_BUILD_TYPE": "Debug"}  # to compile
+    wheel = folder / run(sys.executable, "-c", hook, "build_wheel", folder, cwd=source, **quick).split()[-1]
     return sdist, wheel
 
 

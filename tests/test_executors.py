@@ -99,8 +99,9 @@ def test_jobs_that_announce_nothing_are_asked() -> None:
         make().optimize(bowl, trials=5, executor=Jobs())
 
 
-def test_submitits_jobs_run_trials_and_one_that_is_killed_is_run_again(tmp_path: Path) -> None:
+def test_submitits_jobs_run_trials_and_one_that_is_killed_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit.Job, "_results_timeout_s", 1)  # for which it waits for the result of a job that was killed
     jobs = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="local")
     jobs.update_parameters(timeout_min=5)
     once = tmp_path / "once"

@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 import jaxhp
@@ -46,6 +47,15 @@ def suggested(trial: optuna.Trial) -> float:
 
 def value(params: dict[str, Any]) -> float:
     return math.log10(params["lr"] / 0.01) ** 2 + (params["n"] - 17) ** 2 / 100 + (params["opt"] is None) + (params["x"] - 0.3) ** 2
+
+
+@pytest.fixture
+def rdb(tmp_path: Path) -> Iterator[RDBStorage]:
+    """A file of Optuna's, which does not close it."""
+    storage = RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def optuna_study(sampler: jaxhp.Sampler, seed: int = 3, **arguments: Any) -> optuna.Study:
@@ -162,13 +172,12 @@ def test_running_trials_are_pending_and_their_reports_are_told_as_they_come() ->
     assert [row[:2] for row in rows[3:]] == [(2, Status.PENDING), (1, Status.COMPLETE)]
 
 
-def test_another_process_sees_pending_trials_and_draws_others(tmp_path: Path) -> None:
+def test_another_process_sees_pending_trials_and_draws_others(rdb: RDBStorage) -> None:
     """A sampler object per process, one storage: the second is told the first one's running trial."""
-    storage = f"sqlite:///{tmp_path}/study.db"
     rows: list[tuple[int, int, float, float]] = []
     distributions = {"x": FloatDistribution(0.0, 1.0), "n": IntDistribution(1, 9)}
-    one = optuna.create_study(storage=storage, study_name="s", sampler=Sampler(jaxhp.random_search(), 0))
-    two = optuna.load_study(storage=storage, study_name="s", sampler=Sampler(recorder(rows), 0))
+    one = optuna.create_study(storage=rdb, study_name="s", sampler=Sampler(jaxhp.random_search(), 0))
+    two = optuna.load_study(storage=rdb, study_name="s", sampler=Sampler(recorder(rows), 0))
     one.tell(one.ask(distributions), 1.0)
     running = one.ask(distributions)
     other = two.ask(distributions)
@@ -601,7 +610,7 @@ def test_a_study_goes_from_optuna_to_us_and_back_unchanged() -> None:
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite"])
-def test_a_study_goes_from_us_to_optuna_and_back_unchanged(storage: str | None, tmp_path: Path) -> None:
+def test_a_study_goes_from_us_to_optuna_and_back_unchanged(storage: str | None, rdb: RDBStorage, tmp_path: Path) -> None:
     def objective(trial: jaxhp.Trial) -> dict[str, float]:
         if trial.number == 5:
             raise ValueError("boom")
@@ -624,7 +633,7 @@ def test_a_study_goes_from_us_to_optuna_and_back_unchanged(storage: str | None, 
     study.ask()
     given_back = study.ask()
     study.release(given_back)
-    theirs = to_optuna(study, storage=None if storage is None else f"sqlite:///{tmp_path}/o.db", name="copy")
+    theirs = to_optuna(study, storage=None if storage is None else rdb, name="copy")
     assert theirs.study_name == "copy"
     states = [t.state for t in theirs.trials]
     assert states[-2:] == [TrialState.RUNNING, TrialState.WAITING]
