@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel, acquisition
-from jaxhp._arguments import changed, is_real, plain_arguments
+from jaxhp._arguments import changed, is_real, is_whole, plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Kind, Posterior, Problem, Sampler, Status, Trials
 from jaxhp.acquisition import How, Suggestion, Term
@@ -115,7 +115,7 @@ def bayes(
     given = {"spread": spread, "local": local, "starts": starts, "active": active}
     for argument, value in given.items():
         _, least, most = _COUNTS[argument]
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        if not is_whole(value) or not least <= value <= most:
             raise SamplerError(f"bayes({argument}={value!r}): expected an integer from {least} to {most}")
     if not is_real(beta) or not 0.0 <= beta < math.inf:
         raise SamplerError(f"bayes(beta={beta!r}): expected a number from 0 (no exploration) on")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from jaxhp._arguments import changed, is_real, plain_arguments
+from jaxhp._arguments import changed, is_real, is_whole, plain_arguments
 from jaxhp._types import Floats, Ints, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
 from jaxhp.samplers._cma_restarts import Restarts
@@ -61,7 +61,7 @@ def cma_es(
         if not is_real(value) or not low < value < high:
             bounds = "above 0" if high == math.inf else f"between {low:g} and {high:g}, ends excluded"
             raise SamplerError(f"cma_es({argument}={value!r}): expected a number {bounds}")
-    if popsize is not None and (isinstance(popsize, bool) or not isinstance(popsize, int) or popsize < _LEAST_POPSIZE):
+    if popsize is not None and (not is_whole(popsize) or popsize < _LEAST_POPSIZE):
         raise SamplerError(f"cma_es(popsize={popsize!r}): expected an integer of at least {_LEAST_POPSIZE}, or None")
     if restarts not in ("ipop", "bipop", None):
         raise SamplerError(f"cma_es(restarts={restarts!r}): expected 'ipop', 'bipop' or None")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import plain_arguments
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._types import Floats, Ints, Outcome, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError, SpaceError
 from jaxhp.samplers._axes import encoded, every_level, is_categorical, nearest_levels
@@ -55,7 +55,7 @@ def coarse_to_fine(levels: int = 3, rounds: int = 3, top: int = 1) -> Sampler:
     """
     name = f"coarse_to_fine(levels={levels!r}, rounds={rounds!r}, top={top!r})"
     for argument, value, least in (("levels", levels, 2), ("rounds", rounds, 1), ("top", top, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not is_whole(value) or value < least:
             raise SamplerError(f"{name}: {argument}: expected a number of at least {least}, got {value!r}")
 
     def walk(space: Space, boxes: list[Floats], seed: int, number: int) -> Walk:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import is_real, plain_arguments
+from jaxhp._arguments import is_real, is_whole, plain_arguments
 from jaxhp._rng import uniform
 from jaxhp._types import Bools, Floats, Ints, Params, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError
@@ -47,7 +47,7 @@ def sequence(*parts: tuple[Sampler, int | None]) -> Sampler:
             if i < len(parts) - 1 and not sampler.finite:
                 raise SamplerError(f"{name}: {sampler.name} never ends, so what follows it is never asked; give it a number of trials")
             ends.append(np.inf)
-        elif isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        elif not is_whole(count) or count < 1:
             raise SamplerError(f"{name}: expected a positive number of trials or None for {sampler.name}, got {count!r}")
         else:
             ends.append((ends[-1] if ends else 0) + count)

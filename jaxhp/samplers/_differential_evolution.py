@@ -33,7 +33,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from jaxhp import _kernel
-from jaxhp._arguments import is_real, plain_arguments
+from jaxhp._arguments import is_real, is_whole, plain_arguments
 from jaxhp._rng import rng, uniform
 from jaxhp._types import ENDED, Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -109,7 +109,7 @@ def differential_evolution(
     name = f"differential_evolution({strategy!r}, population={population!r}, mutation={mutation!r}, crossover={crossover!r})"
     if strategy not in STRATEGIES:
         raise SamplerError(f"{name}: strategy: expected one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if isinstance(population, bool) or not isinstance(population, int) or population < LEAST:
+    if not is_whole(population) or population < LEAST:
         raise SamplerError(f"{name}: population: expected an integer of at least {LEAST}, got {population!r}")
     dither = mutation if isinstance(mutation, tuple) else None if mutation is None else (mutation, mutation)
     if dither is not None and not (len(dither) == 2 and all(_between(F, 0.0, 2.0) and F for F in dither) and dither[0] <= dither[1]):

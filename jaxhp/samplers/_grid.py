@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import plain_arguments
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._types import Floats, Ints, Kind, Problem, Sampler, Trials
 from jaxhp.errors import SamplerError, SpaceError
 from jaxhp.samplers._axes import encoded, encoded_value, every_level, is_categorical, nearest_levels
@@ -105,7 +105,7 @@ def _check_levels(name: str, count: Any, listed: bool) -> None:
     if listed and isinstance(count, Sequence) and not isinstance(count, str):
         if not count:
             raise SamplerError(f"{name}: an empty list of values; leave the parameter out, or give values")
-    elif isinstance(count, bool) or not isinstance(count, int) or count < 2:
+    elif not is_whole(count) or count < 2:
         raise SamplerError(f"{name}: levels: expected a number of at least 2{' or a list of values' if listed else ''}, got {count!r}")
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import plain_arguments
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import ENDED, Bools, Floats, Ints, Kind, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -118,7 +118,7 @@ def hypergradient_descent(outer: optax.GradientTransformation | None = None, sta
     """
     name = f"hypergradient_descent(starts={starts!r}, patience={patience!r})"
     for argument, value in (("starts", starts), ("patience", patience)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value) or value < 1:
             raise SamplerError(f"{name}: {argument}: expected a positive number, got {value!r}")
     optimiser = Outer(outer)
     if outer is not None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from jaxhp._arguments import changed, is_real, plain_arguments
+from jaxhp._arguments import changed, is_real, is_whole, plain_arguments
 from jaxhp._rng import uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -95,7 +95,7 @@ def nsga2(
     >>> len(front) > 50 and all(abs(trial["y"]) < 0.2 for trial in front)
     True
     """
-    if isinstance(population, bool) or not isinstance(population, int) or population < 4:
+    if not is_whole(population) or population < 4:
         raise SamplerError(f"nsga2(population={population!r}): expected a whole number from 4 on")
     for argument, probability in (("crossover", crossover), ("mutation", mutation)):
         if not (argument == "mutation" and probability is None) and not _within(probability, 1.0):

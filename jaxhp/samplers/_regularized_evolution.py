@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from jaxhp._arguments import plain_arguments
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._rng import rng
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -74,7 +74,7 @@ def regularized_evolution(population: int = 25, tournament: int = 12) -> Sampler
     """
     name = f"regularized_evolution(population={population!r}, tournament={tournament!r})"
     for argument, value, least in (("population", population, 2), ("tournament", tournament, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not is_whole(value) or value < least:
             raise SamplerError(f"{name}: {argument}: expected an integer of at least {least}, got {value!r}")
     if tournament > population:
         raise SamplerError(f"{name}: tournament: no more than the population of {population} can be drawn, got {tournament}")

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from jaxhp import _kernel
-from jaxhp._arguments import changed, is_real, plain_arguments
+from jaxhp._arguments import changed, is_real, is_whole, plain_arguments
 from jaxhp._rng import purpose_key, uniform
 from jaxhp._types import Floats, Ints, Problem, Sampler, Status, Trials
 from jaxhp.errors import SamplerError
@@ -85,7 +85,7 @@ def tpe(gamma: str = "linear", *, candidates: int = 24, weights: str = "EI", ban
         raise SamplerError(f"tpe(gamma={gamma!r}): expected one of {', '.join(GAMMAS)}")
     if weights not in WEIGHTS:
         raise SamplerError(f"tpe(weights={weights!r}): expected one of {', '.join(WEIGHTS)}")
-    if isinstance(candidates, bool) or not isinstance(candidates, int) or not 1 <= candidates <= MOST_CANDIDATES:
+    if not is_whole(candidates) or not 1 <= candidates <= MOST_CANDIDATES:
         raise SamplerError(f"tpe(candidates={candidates!r}): expected an integer from 1 to {MOST_CANDIDATES}")
     for argument, value, most in (("bandwidth", bandwidth, 1.0), ("prior_weight", prior_weight, 1e6)):
         if not is_real(value) or not 0.0 < value <= most:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import plain_arguments
+from jaxhp._arguments import is_whole, plain_arguments
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
@@ -48,7 +48,7 @@ def median_stopping(min_steps: int = 1, every: int | None = None, after: int = 5
     name = f"median_stopping(min_steps={min_steps!r}{'' if every is None else f', every={every!r}'}, after={after!r})"
     check_integer(name, "min_steps", min_steps, 1)
     check_integer(name, "after", after, 1)
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+    if every is not None and (not is_whole(every) or every < 1):
         raise SchedulerError(f"{name}: every: expected a positive number of steps between reports, or None, got {every!r}")
     plain = to_the_end()
 

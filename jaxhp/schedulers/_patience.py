@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp._arguments import is_real, plain_arguments
+from jaxhp._arguments import is_real, is_whole, plain_arguments
 from jaxhp._types import ENDED, Bools, Decision, Ints, Problem, Scheduler, Slots, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._curve import Curve
@@ -42,7 +42,7 @@ def patience(reports: int, min_delta: float = 0.0, scheduler: Scheduler | None =
         raise SchedulerError(f"patience: scheduler: expected a jaxhp scheduler, got {scheduler!r}; is a pair of parentheses missing?")
     inner = scheduler if scheduler is not None else to_the_end()
     name = f"patience({reports!r}, min_delta={min_delta!r}, scheduler={inner.name})"
-    if isinstance(reports, bool) or not isinstance(reports, int) or reports < 1:
+    if not is_whole(reports) or reports < 1:
         raise SchedulerError(f"{name}: reports: expected an integer of at least 1, got {reports!r}")
     if not is_real(min_delta) or not 0 <= min_delta < math.inf:
         raise SchedulerError(f"{name}: min_delta: expected a finite number of at least 0, got {min_delta!r}")

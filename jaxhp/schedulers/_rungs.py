@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from jaxhp._arguments import is_whole
 from jaxhp._types import ENDED, Floats, Problem, Status, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._events import events
@@ -30,7 +31,7 @@ class Ladder(NamedTuple):
 
 def check_integer(name: str, argument: str, value: Any, least: int) -> None:
     """Raises SchedulerError unless value is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value) or value < least:
         raise SchedulerError(f"{name}: {argument}: expected an integer of at least {least}, got {value!r}")
 
 
@@ -40,7 +41,7 @@ def check_arguments(name: str, eta: Any, min_steps: Any, max_steps: Any) -> None
     check_integer(name, "min_steps", min_steps, 1)
     if max_steps is None:
         return
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int):
+    if not is_whole(max_steps):
         raise SchedulerError(f"{name}: max_steps: expected an integer or None, got {max_steps!r}")
     if max_steps < min_steps:
         raise SchedulerError(f"{name}: max_steps={max_steps} must not be below min_steps={min_steps}; did you swap them?")

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxhp._arguments import changed, plain_arguments
+from jaxhp._arguments import changed, is_whole, plain_arguments
 from jaxhp._types import Bools, Decision, Ints, Problem, Scheduler, Slots, Trials
 from jaxhp.errors import SchedulerError
 from jaxhp.schedulers._cycle import Cycle, cycle
@@ -73,7 +73,7 @@ def successive_halving(eta: int = 3, min_steps: int = 1, max_steps: int | None =
     shown = changed({"max_steps": (max_steps, None), "trials": (trials, None)})
     name = f"successive_halving({', '.join([f'eta={eta!r}', f'min_steps={min_steps!r}', *shown])})"
     check_arguments(name, eta, min_steps, max_steps)
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+    if trials is not None and (not is_whole(trials) or trials < 1):
         raise SchedulerError(f"{name}: trials: expected a positive number of trials for a bracket, or None, got {trials!r}")
 
     def plan(problem: Problem) -> Cycle:
