@@ -55,9 +55,10 @@ def open_existing(storage: str | Log | None) -> Log:
     """
     if storage is None:
         raise StorageError("storage: None is a new memory, which holds nothing; pass a URL or a log")
-    path = storage.removeprefix("sqlite:///") if isinstance(storage, str) else storage
-    if isinstance(path, str) and path not in (storage, "", ":memory:") and not Path(path).exists():
-        raise StorageError(f"{storage}: there is no such file; check the path")
+    if isinstance(storage, str) and storage.startswith("sqlite:///"):
+        path = storage.removeprefix("sqlite:///")
+        if path not in ("", ":memory:") and not Path(path).exists():
+            raise StorageError(f"{storage}: there is no such file; check the path")
     return open_log(storage)
 
 
