@@ -73,16 +73,9 @@ def confirm(study: Study, objective: Objective, *, top: int, repeats: int, label
             if (trial.number, replicate) not in recorded:
                 again = Trial(study, trial.number, trial.u, dict(trial.params), replicate=replicate)
                 value = metrics(study.outcomes, parted(objective(again))[0], f"confirm of trial {trial.number}")[outcome.name]
-                record = {
-                    "kind": "confirm",
-                    "number": trial.number,
-                    "replicate": replicate,
-                    "label": label,
-                    "value": value,
-                    "time": time.time(),
-                }
+                record = {"kind": "confirm", "number": trial.number, "replicate": replicate, "label": label, "value": value}
                 with study._lock:
-                    study._session.append(record)
+                    study._session.append(record | {"time": time.time()})
                 recorded[trial.number, replicate] = value
             values.append(recorded[trial.number, replicate])
         confirmations.append(_summary(trial, trial.values[outcome.name], values, outcome.sign))

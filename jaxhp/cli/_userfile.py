@@ -62,6 +62,7 @@ def load(path: Path) -> UserFile:
     Raises:
         StudyError: the file is missing, fails, or lacks or misuses a name; the message says how to write it.
     """
+    from jaxhp.samplers._named import named_sampler
     from jaxhp.space import Space
 
     if not path.is_file():
@@ -83,8 +84,6 @@ def load(path: Path) -> UserFile:
         raise StudyError(f"{path} offers a `trainable` and does not say how many `steps` a full run has; add a line such as: steps = 1000")
     if "directions" in names and ("metric" in names or "direction" in names):
         raise StudyError(f"{path}: `directions` names the metrics already; remove `metric` and `direction`")
-    from jaxhp.samplers._named import named_sampler
-
     chosen = names.get("sampler")
     return UserFile(
         path=path,
