@@ -195,9 +195,8 @@ def resume(folder: Path, trials: int, repeats: int, beside: bool) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     connection.close()
     if beside:
-        with tempfile.TemporaryDirectory(
-            dir="/dev/shm" if Path("/dev/shm").is_dir() else None
-        ) as memory:  # its RDB syncs several times a trial
+        quick = "/dev/shm" if Path("/dev/shm").is_dir() else None  # its RDB syncs several times a trial
+        with tempfile.TemporaryDirectory(dir=quick) as memory:
             finished_in_optuna(rdb(f"sqlite:///{memory}/rdb.db"), DIMS, trials)
             finished_in_optuna(journal(f"{memory}/journal.log"), DIMS, trials)
             for name in ("rdb.db", "journal.log"):
