@@ -47,7 +47,7 @@ class InLanes:
         trainable: the model and its data, as for `study.train`.
         steps: of a full run.
         lanes: trials that a process trains at once; more than it is given at once stay idle.
-        evaluate_every: steps between reports; by default a twentieth of `steps`.
+        evaluate_every: steps between reports; by default a twentieth of `steps`, rounded up.
 
     Raises:
         StudyError: an argument is not valid. TrainableError: the trainable breaks a rule.
